@@ -1,0 +1,154 @@
+//! The seam between the queue's meaning and its engine.
+//!
+//! A [`Store`] is told the time and the owner: it keeps no clock and does not know which instance
+//! it serves. Every engine passes the same suite, [`crate::conformance`].
+
+use async_trait::async_trait;
+
+use crate::error::{EnqueueError, MessageError, SessionError, SettleError, StoreError};
+use crate::ids::{Generation, MessageId, SessionId, Timestamp};
+use crate::types::{
+    Claimed, CloseDepth, Closed, Confirm, Enqueue, Marked, Message, MessageFilter, OpenSession,
+    Receipt, Redriven, Release, Released, Rescued, ResultFilter, Session, SessionFilter, Stats,
+    StoreInfo, StoredResult, Unfinished, Verification,
+};
+
+/// A durable queue: what a method has answered is on disk, or for reads, was.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Begins a new generation and returns it; `instance` is kept for the doctor.
+    async fn begin_generation(
+        &self,
+        instance: &str,
+        now: Timestamp,
+    ) -> Result<Generation, StoreError>;
+
+    /// Stores an event as a pending message, or answers the receipt of the one stored before.
+    async fn enqueue(&self, event: Enqueue, now: Timestamp) -> Result<Receipt, EnqueueError>;
+
+    /// Takes the head of a session into work and counts its attempt.
+    async fn claim(
+        &self,
+        session: SessionId,
+        owner: Generation,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError>;
+
+    /// Ends a claim: results, checkpoint, usage and the message's `done` in one transaction.
+    async fn confirm(&self, confirm: Confirm, now: Timestamp) -> Result<(), SettleError>;
+
+    /// Returns a claim without results.
+    async fn release(&self, release: Release, now: Timestamp) -> Result<Released, SettleError>;
+
+    /// Gives back whatever a session holds in claim, after its generator was aborted. Returns how
+    /// many claims that were.
+    async fn release_session(
+        &self,
+        session: SessionId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Returns the claims of all generations before `owner`.
+    async fn rescue(&self, owner: Generation, now: Timestamp) -> Result<Rescued, StoreError>;
+
+    /// Takes a pending or claimed message out for good. A claim on it is lost.
+    async fn cancel(&self, message: MessageId, now: Timestamp) -> Result<Message, MessageError>;
+
+    /// Makes a dead message pending again, with fresh attempts.
+    async fn redrive(&self, message: MessageId, now: Timestamp) -> Result<Redriven, MessageError>;
+
+    /// Redrives every dead message, of one session or of all, as far as the limits allow.
+    async fn redrive_all(
+        &self,
+        session: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Vec<Redriven>, StoreError>;
+
+    /// Gets or creates a session; an ended one is open again, a drain is called off.
+    async fn open_session(
+        &self,
+        open: OpenSession,
+        now: Timestamp,
+    ) -> Result<Session, SessionError>;
+
+    /// Merges names into a session's metadata; `null` removes one.
+    async fn patch_metadata(
+        &self,
+        session: SessionId,
+        patch: serde_json::Map<String, serde_json::Value>,
+        now: Timestamp,
+    ) -> Result<Session, SessionError>;
+
+    /// Asks for a drain: the session is to close once its backlog is worked, at `until` at the
+    /// latest.
+    async fn begin_drain(
+        &self,
+        session: SessionId,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), SessionError>;
+
+    /// Marks a session as closing and begins its next epoch, unless it is marked already: then
+    /// the deeper depth counts. With `only_if_draining` nothing happens when the drain was called
+    /// off.
+    async fn mark_closing(
+        &self,
+        session: SessionId,
+        depth: CloseDepth,
+        only_if_draining: bool,
+        now: Timestamp,
+    ) -> Result<Marked, SessionError>;
+
+    /// Deletes messages and results of all epochs before the present one, and forgets checkpoint,
+    /// prompt and usage. Idempotent; only for a session that is closing with depth purge.
+    async fn purge_rows(&self, session: SessionId, now: Timestamp) -> Result<(), SessionError>;
+
+    /// Clears the closing mark: the session is ended, open again if a start or a prompt came
+    /// meanwhile, or gone if it was purged and nothing came.
+    async fn finish_close(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<Closed, SessionError>;
+
+    /// One session.
+    async fn session(&self, session: SessionId) -> Result<Option<Session>, StoreError>;
+
+    /// The session of an agent's key.
+    async fn find_session(&self, agent: &str, key: &str) -> Result<Option<Session>, StoreError>;
+
+    /// Sessions, newest activity first.
+    async fn sessions(&self, filter: SessionFilter) -> Result<Vec<Session>, StoreError>;
+
+    /// Sessions with work, a drain or a close to finish; the one waiting longest first.
+    async fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError>;
+
+    /// When the head of a session is due; `None` when nothing is pending.
+    async fn due_at(&self, session: SessionId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// The generator's state after the last confirmed message, JSON text.
+    async fn checkpoint(&self, session: SessionId) -> Result<Option<String>, StoreError>;
+
+    /// One message.
+    async fn message(&self, message: MessageId) -> Result<Option<Message>, StoreError>;
+
+    /// Messages, by id.
+    async fn messages(&self, filter: MessageFilter) -> Result<Vec<Message>, StoreError>;
+
+    /// Results, by id.
+    async fn results(&self, filter: ResultFilter) -> Result<Vec<StoredResult>, StoreError>;
+
+    /// The counters.
+    async fn stats(&self) -> Result<Stats, StoreError>;
+
+    /// Where and how the data is kept.
+    async fn info(&self) -> Result<StoreInfo, StoreError>;
+
+    /// The engine's integrity check and a recount of every counter. Slow.
+    async fn verify(&self) -> Result<Verification, StoreError>;
+
+    /// Finishes what is under way and closes the store. Idempotent; later calls answer
+    /// [`StoreError::Closed`].
+    async fn close(&self);
+}
