@@ -1,1 +1,5 @@
-fn main() {}
+//! The `sessiond` binary: the worker and its command line.
+
+fn main() -> std::process::ExitCode {
+    sessiond::cli::main()
+}

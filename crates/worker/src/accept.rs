@@ -1,0 +1,178 @@
+//! The one way an event enters, whether it comes through the API or from the spool.
+//!
+//! Reads the payload by its agent's rules, stores it, wakes its session. What can never be accepted
+//! is set aside here, so that no caller can forget to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sessiond_queue::error::EnqueueError;
+use sessiond_queue::ids::{EventId, Timestamp};
+use sessiond_queue::types::{Enqueue, Receipt, SessionRef};
+
+use crate::agents::{Agent, PayloadError, UnknownAgent, read_event};
+use crate::project::Projects;
+use crate::sessions::{Context, Sessions};
+use crate::set_aside::SetAside;
+
+/// One event as a hook hands it over.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// The agent's name, for example `claude-code`.
+    pub agent: &'a str,
+    /// Identity of the firing.
+    pub event_id: EventId,
+    /// When the hook fired.
+    pub fired_at: Timestamp,
+    /// What the agent wrote to the hook.
+    pub raw: &'a [u8],
+}
+
+/// An event that is on disk.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Where it was stored.
+    pub receipt: Receipt,
+    /// The agent's name of the event.
+    pub kind: String,
+    /// Set when the agent takes context as an answer to this event.
+    pub context: Option<ContextWanted>,
+}
+
+/// Who asks for context.
+#[derive(Clone, Debug)]
+pub struct ContextWanted {
+    /// Whose form the answer takes.
+    pub agent: Agent,
+    /// The project it is about.
+    pub project: String,
+}
+
+/// An event was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// No adapter of that name.
+    #[error(transparent)]
+    UnknownAgent(#[from] UnknownAgent),
+    /// Not what the agent's events look like.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// The queue did not take it.
+    #[error(transparent)]
+    Enqueue(#[from] EnqueueError),
+}
+
+impl AcceptError {
+    /// A word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownAgent(_) => "unknown_agent",
+            Self::Payload(error) => error.code(),
+            Self::Enqueue(error) => enqueue_code(error),
+        }
+    }
+
+    /// Whether the same event may be accepted later.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::UnknownAgent(_) | Self::Payload(_) => false,
+            Self::Enqueue(error) => match error {
+                EnqueueError::SessionFull { .. }
+                | EnqueueError::QueueFull { .. }
+                | EnqueueError::Store(_) => true,
+                EnqueueError::PayloadTooLarge { .. }
+                | EnqueueError::InvalidField { .. }
+                | EnqueueError::UnknownSession(_) => false,
+            },
+        }
+    }
+}
+
+/// The word for programs of an enqueue that failed.
+pub fn enqueue_code(error: &EnqueueError) -> &'static str {
+    match error {
+        EnqueueError::PayloadTooLarge { .. } => "payload_too_large",
+        EnqueueError::InvalidField { .. } => "invalid_field",
+        EnqueueError::SessionFull { .. } => "session_full",
+        EnqueueError::QueueFull { .. } => "queue_full",
+        EnqueueError::UnknownSession(_) => "unknown_session",
+        EnqueueError::Store(_) => "store_failed",
+    }
+}
+
+/// Takes events in.
+pub struct Acceptor {
+    context: Arc<Context>,
+    sessions: Sessions,
+    projects: Projects,
+    set_aside: Arc<SetAside>,
+}
+
+impl Acceptor {
+    /// An acceptor that stores through `context` and wakes through `sessions`.
+    pub fn new(context: Arc<Context>, sessions: Sessions, set_aside: Arc<SetAside>) -> Self {
+        Self { context, sessions, projects: Projects::default(), set_aside }
+    }
+
+    /// Stores one event. What can never be accepted is set aside before the error is returned.
+    pub async fn accept(&self, incoming: Incoming<'_>) -> Result<Accepted, AcceptError> {
+        let accepted = self.try_accept(incoming).await;
+        if let Err(error) = &accepted {
+            let agent = incoming.agent.to_owned();
+            if error.is_temporary() {
+                tracing::warn!(agent, error = crate::errors::chain(error), "event not accepted yet");
+            } else {
+                self.put_aside(agent, error, incoming.raw.to_vec()).await;
+            }
+        }
+        accepted
+    }
+
+    async fn try_accept(&self, incoming: Incoming<'_>) -> Result<Accepted, AcceptError> {
+        let agent: Agent = incoming.agent.parse()?;
+        let settings = &self.context.settings;
+        let limit = settings.queue.payload_max_bytes;
+        if incoming.raw.len() > limit {
+            let bytes = incoming.raw.len();
+            return Err(EnqueueError::PayloadTooLarge { bytes, limit }.into());
+        }
+        let drain_max = Duration::from_millis(settings.session.drain_max_ms);
+        let event = read_event(agent, incoming.raw, incoming.fired_at, drain_max)?;
+        let project = event.cwd.as_deref().map(|cwd| self.projects.of(cwd));
+        let enqueue = Enqueue {
+            event_id: incoming.event_id,
+            session: SessionRef::Key {
+                agent: agent.as_str().to_owned(),
+                key: event.session_key,
+            },
+            kind: event.kind.clone(),
+            agent_id: event.agent_id,
+            payload: event.payload,
+            dedup: event.dedup,
+            effect: event.effect.clone(),
+            cwd: event.cwd,
+            project: project.clone(),
+            accepted_at: incoming.fired_at,
+        };
+        let receipt = self.context.store.enqueue(enqueue, self.context.clock.now()).await?;
+        if !receipt.duplicate {
+            self.sessions.wake(receipt.session, &event.effect).await;
+        }
+        let context = project
+            .filter(|_| event.wants_context)
+            .map(|project| ContextWanted { agent, project });
+        Ok(Accepted { receipt, kind: event.kind, context })
+    }
+
+    async fn put_aside(&self, agent: String, error: &AcceptError, raw: Vec<u8>) {
+        let (code, message) = (error.code(), crate::errors::chain(error));
+        tracing::warn!(agent, code, message, bytes = raw.len(), "event set aside");
+        let set_aside = Arc::clone(&self.set_aside);
+        let put = move || set_aside.put(&agent, code, &message, &raw);
+        match tokio::task::spawn_blocking(put).await {
+            Ok(Ok(_path)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "an event could not be set aside"),
+            Err(error) => tracing::error!(%error, "setting an event aside panicked"),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Talks to the worker over its unix socket.
+
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{CliError, Global};
+use crate::wire::socket::SocketPath;
+
+/// A connection to the worker of a home.
+pub(super) struct Client {
+    http: reqwest::Client,
+    /// Keeps the directory open that a very long path is reached through.
+    _socket: SocketPath,
+}
+
+impl Client {
+    pub(super) fn new(global: &Global) -> Result<Self, CliError> {
+        let socket =
+            SocketPath::new(&global.layout.socket()).map_err(|_| CliError::NotRunning)?;
+        let http = reqwest::Client::builder()
+            .unix_socket(socket.as_path())
+            .build()
+            .map_err(anyhow::Error::new)?;
+        Ok(Self { http, _socket: socket })
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        self.send(Method::GET, path, &[]).await
+    }
+
+    /// The plain text of an endpoint for monitors; an error when its status is one.
+    pub(super) async fn get_text(&self, path: &str) -> Result<String, CliError> {
+        let bytes = self.exchange(Method::GET, path, &[]).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Sends a request; `query` pairs without a value are left out.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<T, CliError> {
+        let bytes = self.exchange(method, path, query).await?;
+        Ok(serde_json::from_slice(&bytes).map_err(anyhow::Error::new)?)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<Vec<u8>, CliError> {
+        let mut url = reqwest::Url::parse("http://sessiond").expect("a constant that is a URL");
+        // Each segment by itself: a session's key may hold a slash.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.extend(path.split('/').filter(|part| !part.is_empty()).map(unescape));
+        }
+        for (name, value) in query {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(name, value);
+            }
+        }
+        let response = self.http.request(method, url).send().await.map_err(|error| {
+            if error.is_connect() { CliError::NotRunning } else { anyhow::Error::new(error).into() }
+        })?;
+        let is_success = response.status().is_success();
+        let bytes = response.bytes().await.map_err(anyhow::Error::new)?;
+        if is_success {
+            return Ok(bytes.into());
+        }
+        let error: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let word = |name: &str| error["error"][name].as_str().unwrap_or_default().to_owned();
+        Err(CliError::Refused { code: word("code"), message: word("message") })
+    }
+}
+
+/// A path segment in which a slash is part of the name.
+pub(super) fn segment(name: &str) -> String {
+    name.replace('/', "\u{1}")
+}
+
+fn unescape(part: &str) -> String {
+    part.replace('\u{1}', "/")
+}

@@ -1,0 +1,166 @@
+//! `sessiond doctor`: asks the running worker, or looks at the files when there is none.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use sessiond_queue::sqlite::SqliteStore;
+use sessiond_queue::store::Store;
+
+use super::client::Client;
+use super::table::{ago, age, bytes, clock_time, or_dash, print, short};
+use super::{CliError, Global};
+use crate::clock::Clock;
+use crate::doctor::{Listening, Report, Verdict, examine_stopped};
+
+pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliError> {
+    let client = Client::new(global)?;
+    let query = [("deep", deep.then(|| "true".to_owned()))];
+    let report = match client.send(reqwest::Method::GET, "/v1/admin/doctor", &query).await {
+        Err(CliError::NotRunning) => stopped(global, deep).await,
+        answer => answer?,
+    };
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(&report).map_err(anyhow::Error::new)?);
+    } else {
+        show(global, &report);
+    }
+    Ok(match report.verdict {
+        Verdict::Ok => ExitCode::SUCCESS,
+        Verdict::Degraded => ExitCode::from(10),
+        Verdict::Failing => ExitCode::from(11),
+    })
+}
+
+async fn stopped(global: &Global, deep: bool) -> Report {
+    let path = global.layout.queue_db();
+    let store: Option<Arc<dyn Store>> = if path.exists() {
+        match SqliteStore::open_read_only(&path).await {
+            Ok(store) => Some(Arc::new(store)),
+            Err(error) => {
+                eprintln!("sessiond: {}", crate::errors::chain(&error));
+                None
+            }
+        }
+    } else {
+        None
+    };
+    examine_stopped(&global.layout, store, Clock.now(), deep).await
+}
+
+fn show(global: &Global, report: &Report) {
+    let verdict = match report.verdict {
+        Verdict::Ok => "ok: everything handed over is worked or in work",
+        Verdict::Degraded => "degraded: it works, and something needs a look",
+        Verdict::Failing => "failing: something does not work",
+    };
+    println!("{verdict}");
+    for finding in &report.findings {
+        let level = format!("{:?}", finding.level).to_lowercase();
+        println!("\n  {level} ({}): {}", finding.code, finding.message);
+        println!("  -> {}", finding.advice);
+    }
+    println!();
+    println!("home      {}", global.layout.root().display());
+    if let Some(instance) = &report.instance {
+        let discovery = &instance.discovery;
+        println!(
+            "worker    process {}, version {}, up {}, run {} of this home{}",
+            discovery.pid,
+            discovery.version,
+            age(instance.uptime_ms / 1000),
+            instance.generation,
+            instance.rss_bytes.map_or_else(String::new, |rss| format!(", {}", bytes(rss))),
+        );
+        let tcp = match &instance.tcp {
+            Listening::Off => "no TCP side".to_owned(),
+            Listening::Port(port) => format!("127.0.0.1:{port}"),
+            Listening::Problem(problem) => problem.clone(),
+        };
+        println!("listens   {}, {tcp}", discovery.socket.display());
+    }
+    if let Some(store) = &report.store {
+        let info = &store.info;
+        let pragma = |name: &str| {
+            let found = info.pragmas.iter().find(|(known, _)| known == name);
+            found.map_or("-", |(_, value)| value.as_str())
+        };
+        println!(
+            "store     {} {}, schema {}, {}, WAL {}; journal_mode {}, synchronous {}",
+            info.engine,
+            info.engine_version,
+            info.schema_version,
+            bytes(info.size_bytes),
+            bytes(info.wal_bytes),
+            pragma("journal_mode"),
+            pragma("synchronous"),
+        );
+    }
+    if let Some(queue) = &report.queue {
+        let depth = queue.stats.depth;
+        let oldest = queue
+            .oldest_age_ms
+            .map_or_else(String::new, |ms| format!(", the oldest for {}", age(ms / 1000)));
+        println!(
+            "queue     {} pending{oldest}, {} in work, {} done, {} dead, {} cancelled; {} duplicates",
+            depth.pending,
+            depth.claimed,
+            depth.done,
+            depth.dead,
+            depth.cancelled,
+            queue.stats.duplicates
+        );
+    }
+    if let Some(search) = &report.search {
+        println!("search    {} results behind", search.behind);
+    }
+    let spool = &report.spool;
+    println!(
+        "spool     {} files, {}; {} lost, {} set aside, {} of our own agents dropped",
+        spool.files,
+        bytes(spool.bytes),
+        spool.lost,
+        spool.rejected_count,
+        spool.dropped
+    );
+    if let Some(deep) = &report.deep {
+        let sound = if deep.is_sound() { "sound; counters agree with a recount" } else { "NOT sound" };
+        println!("deep      {sound}");
+    }
+    show_sessions(report);
+    for rejected in &report.spool.rejected {
+        println!(
+            "set aside {} {} {} {} {}",
+            clock_time(rejected.at),
+            rejected.agent,
+            rejected.reason,
+            bytes(rejected.bytes),
+            rejected.path.display()
+        );
+    }
+}
+
+fn show_sessions(report: &Report) {
+    if report.sessions.is_empty() {
+        return;
+    }
+    println!();
+    let rows = report
+        .sessions
+        .iter()
+        .map(|session| {
+            vec![
+                short(&format!("{}:{}", session.agent, session.key), 36),
+                format!("{:?}", session.life).to_lowercase(),
+                session.activity.map_or_else(
+                    || "dormant".to_owned(),
+                    |activity| format!("{activity:?}").to_lowercase(),
+                ),
+                or_dash(session.generator.as_deref()),
+                session.pending.to_string(),
+                session.success_at.map_or_else(|| "-".to_owned(), ago),
+                session.consecutive_failures.to_string(),
+            ]
+        })
+        .collect();
+    print(&["session", "life", "state", "generator", "pending", "success", "failures"], rows);
+}

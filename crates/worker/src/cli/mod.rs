@@ -1,0 +1,241 @@
+//! The command line: what can be asked, and what the exit code says.
+//!
+//! Modules in reading order: `client` (talks to the worker), `worker` (run, start, stop, status),
+//! `show` (sessions, messages, results), `doctor`, `logs`, `table` (how things look).
+
+mod client;
+mod doctor;
+mod logs;
+mod show;
+mod table;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::errors::chain;
+use crate::wire::layout::Layout;
+
+/// Exit codes, shown by `--help`.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running; 4 no such session or message;
+10 the doctor says degraded; 11 the doctor says failing.
+
+All state lies in SESSIOND_HOME, else in $XDG_STATE_HOME/sessiond (~/.local/state/sessiond).";
+
+#[derive(Parser)]
+#[command(
+    name = "sessiond",
+    version,
+    about = "The durable background worker behind coding-agent hook scripts",
+    after_help = EXIT_CODES
+)]
+struct Cli {
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the worker in the foreground.
+    Run,
+    /// Run the worker for a hook or `start`: waits for a predecessor that is stopping.
+    #[command(hide = true)]
+    Launch,
+    /// Start the worker in the background, detached from this terminal.
+    Start,
+    /// Stop the worker; what is not done is on disk.
+    Stop,
+    /// Say whether the worker runs and whether it is at work.
+    Status {
+        /// Wait until nothing is pending, at most so many seconds.
+        #[arg(long, value_name = "SECONDS")]
+        wait_idle: Option<u64>,
+    },
+    /// Examine the worker and say what is wrong and what to do.
+    Doctor {
+        /// Check the database's integrity and recount every counter. Slow on a large store.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Print the worker's log.
+    Logs {
+        /// Lines from the end.
+        #[arg(short = 'n', long, default_value_t = 50)]
+        lines: usize,
+    },
+    /// List sessions, last active first.
+    Sessions(show::SessionsArgs),
+    /// Show, drain, close or purge one session, named by its id or as AGENT:KEY.
+    #[command(subcommand)]
+    Session(show::SessionCommand),
+    /// List messages; show or cancel one.
+    Messages(show::MessagesArgs),
+    /// Dead letters: list or redrive them.
+    #[command(subcommand)]
+    Dead(show::DeadCommand),
+    /// Show what was made of a session's messages.
+    Results(show::ResultsArgs),
+    /// Find results.
+    Search(show::SearchArgs),
+    /// Show what the next session of a project is told at its start.
+    Context {
+        /// The project's root directory.
+        #[arg(long, default_value = ".")]
+        project: String,
+    },
+    /// Delete a session with all its rows.
+    Purge {
+        /// Its id, or AGENT:KEY.
+        session: String,
+    },
+    /// Hand an event on standard input over, like `sessiond-hook`.
+    Hook {
+        /// The agent whose event it is.
+        #[arg(long, default_value = "claude-code")]
+        agent: String,
+    },
+    /// Show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print the commented defaults.
+    Default,
+    /// Print where the configuration and the state lie.
+    Path,
+    /// Check the configuration in force.
+    Check,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// Nobody answers at the socket.
+    #[error("no worker is running; start it with: sessiond start")]
+    NotRunning,
+    /// The worker refused.
+    #[error("{message}")]
+    Refused {
+        /// Its code.
+        code: String,
+        /// Its words.
+        message: String,
+    },
+    /// Anything else.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotRunning => 3,
+            Self::Refused { code, .. } if code.starts_with("unknown_") => 4,
+            Self::Refused { .. } | Self::Other(_) => 1,
+        }
+    }
+}
+
+/// What every command works with.
+struct Global {
+    layout: Layout,
+    json: bool,
+}
+
+impl Global {
+    fn config(&self) -> Result<Config, CliError> {
+        let var = |name: &str| std::env::var(name).ok();
+        Ok(Config::load(self.layout.config_file(), var).map_err(anyhow::Error::new)?)
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("sessiond: {}", chain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
+    let layout = Layout::from_env(|name| std::env::var_os(name)).ok_or_else(|| {
+        anyhow::anyhow!("find the home: set SESSIOND_HOME or HOME to an absolute path")
+    })?;
+    let global = Global { layout, json: cli.json };
+    match cli.command {
+        Command::Run => return worker::run(&global, false),
+        Command::Launch => return worker::run(&global, true),
+        Command::Hook { agent } => return worker::hook(&agent),
+        Command::Logs { lines } => logs::print(&global.layout, lines)?,
+        Command::Config(command) => config(&global, &command)?,
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "sessiond", &mut std::io::stdout());
+        }
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(anyhow::Error::new)?;
+            return runtime.block_on(ask(&global, command));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The commands that talk to the worker.
+async fn ask(global: &Global, command: Command) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Start => worker::start(global).await?,
+        Command::Stop => worker::stop(global).await?,
+        Command::Status { wait_idle } => worker::status(global, wait_idle).await?,
+        Command::Doctor { deep } => return doctor::doctor(global, deep).await,
+        Command::Sessions(args) => show::sessions(global, args).await?,
+        Command::Session(command) => show::session(global, command).await?,
+        Command::Messages(args) => show::messages(global, args).await?,
+        Command::Dead(command) => show::dead(global, command).await?,
+        Command::Results(args) => show::results(global, args).await?,
+        Command::Search(args) => show::search(global, args).await?,
+        Command::Context { project } => show::context(global, &project).await?,
+        Command::Purge { session } => show::purge(global, &session).await?,
+        Command::Run
+        | Command::Launch
+        | Command::Hook { .. }
+        | Command::Logs { .. }
+        | Command::Config(_)
+        | Command::Completions { .. } => unreachable!("handled without the worker"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn config(global: &Global, command: &ConfigCommand) -> Result<(), CliError> {
+    match command {
+        ConfigCommand::Default => print!("{}", crate::config::DEFAULT_CONFIG),
+        ConfigCommand::Path => {
+            println!("configuration  {}", global.layout.config_file().display());
+            println!("state          {}", global.layout.root().display());
+        }
+        ConfigCommand::Check => {
+            global.config()?;
+            println!("ok");
+        }
+    }
+    Ok(())
+}

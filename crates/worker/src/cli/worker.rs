@@ -1,0 +1,243 @@
+//! The commands about the worker itself: run, start, stop, status.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use reqwest::Method;
+use serde_json::Value;
+use tokio::signal::unix::SignalKind;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::client::Client;
+use super::{CliError, Global, logs, table};
+use crate::config::Config;
+use crate::daemon;
+use crate::http::Status;
+use crate::instance::{ClaimError, Discovery, Place};
+
+/// Threads of the worker: one session's work must not hold up another's hook.
+const WORKER_THREADS: usize = 2;
+/// How long `start` waits for the worker to answer.
+const START_WAIT: Duration = Duration::from_secs(10);
+/// How often a state that only another process can change is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Beyond the shutdown deadline, how long a predecessor or `stop` is waited for.
+const STOP_SLACK: Duration = Duration::from_secs(15);
+
+/// Runs the worker. With `wait` a predecessor that is stopping is waited for, and one that serves
+/// makes this one superfluous.
+pub(super) fn run(global: &Global, wait: bool) -> Result<ExitCode, CliError> {
+    let config = global.config()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let Some(place) = place(global, &config, wait).await? else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        logs::start(&global.layout, &config.log)?;
+        outlive_the_terminal()?;
+        let stop = CancellationToken::new();
+        stop_on_signals(&stop)?;
+        daemon::run(global.layout.clone(), place, config, stop).await.map_err(|error| {
+            tracing::error!(error = crate::errors::chain(&error), "worker failed");
+            anyhow::Error::new(error)
+        })?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Takes the worker's place; `None`: somebody else serves.
+async fn place(global: &Global, config: &Config, wait: bool) -> Result<Option<Place>, CliError> {
+    let shutdown = Duration::from_millis(config.session.shutdown_deadline_ms);
+    let deadline = Instant::now() + shutdown + STOP_SLACK;
+    loop {
+        match Place::claim(&global.layout) {
+            Ok(place) => return Ok(Some(place)),
+            Err(ClaimError::Held { .. }) if wait && Instant::now() < deadline => {
+                let client = Client::new(global)?;
+                if client.get_text("/readyz").await.is_ok() {
+                    return Ok(None);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Err(error) => return Err(anyhow::Error::new(error).into()),
+        }
+    }
+}
+
+/// Neither a closed terminal nor the many sockets of a busy machine end the worker.
+fn outlive_the_terminal() -> Result<(), CliError> {
+    // SAFETY: ignoring a signal installs no handler that could run.
+    #[expect(unsafe_code, reason = "the signal disposition has no safe interface")]
+    unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) }.context("ignore SIGHUP")?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit of open files")?;
+    if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    Ok(())
+}
+
+/// The first signal stops the worker in order, the second at once.
+fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
+    let mut terminate =
+        tokio::signal::unix::signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt =
+        tokio::signal::unix::signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        for is_first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if is_first {
+                tracing::info!("stopping: signal received");
+                stop.cancel();
+            } else {
+                tracing::warn!("second signal: ending at once; the next start takes up the rest");
+                std::process::exit(1);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Starts the worker detached, and waits until it is ready.
+pub(super) async fn start(global: &Global) -> Result<(), CliError> {
+    let client = Client::new(global)?;
+    if client.get_text("/readyz").await.is_ok() {
+        return say(global, "already running");
+    }
+    // A configuration that cannot be used is best told here, not in the log.
+    global.config()?;
+    let hook = sibling("sessiond-hook")?;
+    let started = Command::new(&hook).arg("--start-worker").status();
+    let status = started.with_context(|| format!("run {}", hook.display()))?;
+    if !status.success() {
+        return Err(anyhow::anyhow!("start the worker: {} said {status}", hook.display()).into());
+    }
+    let deadline = Instant::now() + START_WAIT;
+    loop {
+        match client.get_text("/readyz").await {
+            Ok(_) => return say(global, "started"),
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
+            Err(_) => {
+                let seconds = START_WAIT.as_secs();
+                let hint = "see: sessiond logs, or run it in the foreground with: sessiond run";
+                return Err(anyhow::anyhow!("the worker is not ready after {seconds} s; {hint}").into());
+            }
+        }
+    }
+}
+
+fn say(global: &Global, what: &str) -> Result<(), CliError> {
+    let discovery = Discovery::read(&global.layout);
+    if global.json {
+        println!("{}", serde_json::json!({ "state": what, "instance": discovery }));
+        return Ok(());
+    }
+    match discovery {
+        Some(discovery) => {
+            let port = discovery.port.map_or_else(String::new, |port| format!(", 127.0.0.1:{port}"));
+            println!("{what}: process {}, {}{port}", discovery.pid, discovery.socket.display());
+        }
+        None => println!("{what}"),
+    }
+    Ok(())
+}
+
+/// Stops the worker, and waits until it has given up its place.
+pub(super) async fn stop(global: &Global) -> Result<(), CliError> {
+    let config = global.config()?;
+    let client = Client::new(global)?;
+    match client.send::<Value>(Method::POST, "/v1/admin/shutdown", &[]).await {
+        Ok(_) => {}
+        Err(CliError::NotRunning) => return say_stopped(global, "not running"),
+        Err(error) => return Err(error),
+    }
+    let shutdown = Duration::from_millis(config.session.shutdown_deadline_ms);
+    let deadline = Instant::now() + shutdown + STOP_SLACK;
+    loop {
+        match Place::claim(&global.layout) {
+            Ok(_place) => return say_stopped(global, "stopped"),
+            Err(ClaimError::Held { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Err(error) => return Err(anyhow::Error::new(error).into()),
+        }
+    }
+}
+
+fn say_stopped(global: &Global, what: &str) -> Result<(), CliError> {
+    if global.json {
+        println!("{}", serde_json::json!({ "state": what }));
+    } else {
+        println!("{what}");
+    }
+    Ok(())
+}
+
+/// Shows the worker's state; with `wait_idle` once nothing is left to do.
+pub(super) async fn status(global: &Global, wait_idle: Option<u64>) -> Result<(), CliError> {
+    let client = Client::new(global)?;
+    let deadline = Instant::now() + Duration::from_secs(wait_idle.unwrap_or(0));
+    let status: Status = loop {
+        let status: Status = client.get("/v1/status").await?;
+        let is_idle = status.depth == 0
+            && !status.processing
+            && status.index_behind == 0
+            && status.spool_files == 0;
+        if wait_idle.is_none() || is_idle {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            let depth = status.depth;
+            return Err(anyhow::anyhow!("wait for idle: {depth} messages are still pending").into());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(&status).map_err(anyhow::Error::new)?);
+        return Ok(());
+    }
+    let discovery = Discovery::read(&global.layout);
+    if let Some(discovery) = discovery {
+        let age = table::ago(discovery.started_at);
+        println!("worker    process {}, version {}, for {age}", discovery.pid, discovery.version);
+    }
+    let working = if status.processing { "at work" } else { "idle" };
+    println!("state     {}", if status.ready { working } else { "starting" });
+    println!("pending   {}", status.depth);
+    let life = status.sessions;
+    println!(
+        "sessions  {} open, {} closing, {} ended; {} in memory",
+        life.open, life.closing, life.ended, status.active
+    );
+    Ok(())
+}
+
+/// Becomes the hook client.
+pub(super) fn hook(agent: &str) -> Result<ExitCode, CliError> {
+    let hook = sibling("sessiond-hook")?;
+    let error = Command::new(&hook).args(["--agent", agent]).exec();
+    Err(anyhow::Error::new(error).context(format!("run {}", hook.display())).into())
+}
+
+/// A binary that was installed beside this one.
+fn sibling(name: &str) -> Result<PathBuf, CliError> {
+    let own = std::env::current_exe().context("find this program's file")?;
+    let sibling = own.with_file_name(name);
+    if sibling.exists() {
+        return Ok(sibling);
+    }
+    Err(anyhow::anyhow!("find {name} beside {}", own.display()).into())
+}

@@ -1,0 +1,207 @@
+//! Builds the worker's parts, starts them in order, and stops them in order.
+//!
+//! ```text
+//! start: lock -> stores -> serve -> rescue claims -> ingest spool -> resume sessions
+//! stop:  stop listening -> unload all sessions, one deadline -> close stores -> unlock
+//! ```
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sessiond_queue::error::{OpenError, StoreError};
+use sessiond_queue::ids::SessionId;
+use sessiond_queue::sqlite::SqliteStore;
+use sessiond_queue::store::Store;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::Acceptor;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::doctor::{Doctor, Listening};
+use crate::generator::{DigestFactory, GeneratorFactory, RehearsalFactory};
+use crate::http::{Api, BindError, Guard, Listeners, router};
+use crate::instance::{ClaimError, Discovery, Place};
+use crate::launch::adopt_start_lock;
+use crate::search::{Indexer, SearchIndex, SearchOpenError};
+use crate::sessions::{Context, ResultIndex, Sessions};
+use crate::set_aside::SetAside;
+use crate::spool_intake::SpoolIntake;
+use crate::wire::layout::Layout;
+
+/// How long requests that are under way may take once the worker stops.
+const REQUESTS_END: Duration = Duration::from_secs(2);
+
+/// The worker could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another worker runs, or the home is not usable.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The queue's database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The search index cannot be opened.
+    #[error(transparent)]
+    Search(#[from] SearchOpenError),
+    /// The queue's database cannot be used.
+    #[error("start on the queue")]
+    Store(#[from] StoreError),
+    /// The unix socket cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+/// Runs the worker of a home until `stop` is cancelled.
+pub async fn run(
+    layout: Layout,
+    place: Place,
+    config: Config,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    let clock = Clock;
+    let started = Instant::now();
+    let started_at = clock.now();
+    let settings = Arc::new(config);
+
+    let store: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(&layout.queue_db(), settings.limits()).await?);
+    let search = Arc::new(SearchIndex::open(&layout.state_db()).await?);
+    let wanted_port = settings.http.tcp.then_some(settings.http.port);
+    let listeners = Listeners::bind(&layout, wanted_port).await?;
+    let port = listeners.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()).map(|addr| addr.port());
+    let discovery = Discovery::own(&layout, started_at, port);
+    let generation = store.begin_generation(&discovery.instance, started_at).await?;
+    tracing::info!(
+        instance = discovery.instance, generation = generation.0, home = %layout.root().display(),
+        port, version = discovery.version, "worker started"
+    );
+
+    let confirmed = Arc::new(Notify::new());
+    let indexer = Indexer::start(Arc::clone(&search), Arc::clone(&store), Arc::clone(&confirmed));
+    let context = Arc::new(Context {
+        store: Arc::clone(&store),
+        generation,
+        clock,
+        settings: Arc::clone(&settings),
+        factory: factory(&settings),
+        index: Arc::new(Index(indexer.clone())),
+        confirmed,
+        started,
+    });
+    let sessions = Sessions::start(Arc::clone(&context));
+    let set_aside = Arc::new(SetAside::new(layout.rejected_dir()));
+    let acceptor =
+        Arc::new(Acceptor::new(Arc::clone(&context), sessions.clone(), Arc::clone(&set_aside)));
+    let api = Arc::new(Api {
+        context: Arc::clone(&context),
+        sessions: sessions.clone(),
+        acceptor: Arc::clone(&acceptor),
+        search,
+        indexer: indexer.clone(),
+        doctor: Doctor {
+            layout: layout.clone(),
+            discovery: discovery.clone(),
+            install: place.install().to_owned(),
+            tcp: match (listeners.tcp_problem.clone(), port) {
+                (Some(problem), _) => Listening::Problem(problem),
+                (None, Some(port)) => Listening::Port(port),
+                (None, None) => Listening::Off,
+            },
+            set_aside,
+        },
+        stop: stop.clone(),
+        ready: AtomicBool::new(false),
+    });
+
+    // From here on hooks are served; those that wait for a start are let go.
+    let token = place.token()?;
+    let servers = serve(Arc::clone(&api), listeners, &token, &stop);
+    place.publish(&discovery)?;
+    drop(adopt_start_lock());
+
+    let rescued = store.rescue(generation, clock.now()).await?;
+    if rescued.pending + rescued.dead > 0 {
+        tracing::info!(rescued.pending, rescued.dead, "claims of earlier instances rescued");
+    }
+    let intake = SpoolIntake::start(layout.clone(), acceptor, stop.clone()).await;
+    let resumed = sessions.resume().await?;
+    tracing::info!(resumed, start_ms = context.uptime_ms(), "worker ready");
+    api.ready.store(true, Ordering::Release);
+
+    stop.cancelled().await;
+    place.withdraw();
+    let deadline =
+        Instant::now() + Duration::from_millis(settings.session.shutdown_deadline_ms);
+    within(deadline.min(Instant::now() + REQUESTS_END), "requests", finish(servers)).await;
+    within(deadline, "sessions", sessions.shutdown()).await;
+    within(deadline, "spool", intake.finished()).await;
+    within(deadline, "search index", indexer.stop()).await;
+    within(deadline, "store", store.close()).await;
+    tracing::info!("worker stopped");
+    Ok(())
+}
+
+fn factory(settings: &Config) -> Arc<dyn GeneratorFactory> {
+    let digest = Arc::new(DigestFactory);
+    let rehearsal = &settings.rehearsal;
+    if rehearsal.delay_ms == 0 && rehearsal.fail_kind.is_empty() {
+        return digest;
+    }
+    tracing::warn!(?rehearsal, "rehearsal: the generator is slow or fails on purpose");
+    Arc::new(RehearsalFactory::new(digest, rehearsal.clone()))
+}
+
+/// Serves until `stop`; then the listeners close and requests under way are finished.
+fn serve(
+    api: Arc<Api>,
+    listeners: Listeners,
+    token: &str,
+    stop: &CancellationToken,
+) -> JoinSet<std::io::Result<()>> {
+    let router = router(api);
+    let mut servers = JoinSet::new();
+    if let Some(tcp) = listeners.tcp {
+        let port = tcp.local_addr().map_or(0, |address| address.port());
+        let guard = Guard::new(token, port);
+        let guarded =
+            router.clone().layer(axum::middleware::from_fn_with_state(guard, Guard::check));
+        let server = axum::serve(tcp, guarded).with_graceful_shutdown(stop.clone().cancelled_owned());
+        servers.spawn(server.into_future());
+    }
+    let server =
+        axum::serve(listeners.unix, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    servers.spawn(server.into_future());
+    servers
+}
+
+async fn finish(mut servers: JoinSet<std::io::Result<()>>) {
+    while let Some(ended) = servers.join_next().await {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a listener failed"),
+            Err(error) => tracing::error!(%error, "a listener panicked"),
+        }
+    }
+}
+
+async fn within(deadline: Instant, part: &'static str, stopping: impl Future<Output = ()>) {
+    if tokio::time::timeout_at(deadline, stopping).await.is_err() {
+        tracing::warn!(part, "did not stop in time; the next start takes up what it left");
+    }
+}
+
+/// The search index as sessions see it.
+struct Index(Indexer);
+
+#[async_trait]
+impl ResultIndex for Index {
+    async fn forget(&self, session: SessionId) {
+        self.0.remove_session(session).await;
+    }
+}

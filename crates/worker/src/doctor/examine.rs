@@ -1,0 +1,230 @@
+//! Gathers what the doctor reports: from the running worker's parts, or from the files of a home
+//! whose worker is not running.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sessiond_queue::error::StoreError;
+use sessiond_queue::ids::{SessionId, Timestamp};
+use sessiond_queue::store::Store;
+use sessiond_queue::types::{Session, SessionFilter, State, Unfinished};
+
+use super::report::{
+    InstanceReport, Listening, QueueReport, RejectedReport, Report, SearchReport, SessionReport,
+    SpoolReport, StoreReport, Verdict,
+};
+use super::verdict::judge;
+use super::environment::leaks;
+use crate::http::Api;
+use crate::instance::Discovery;
+use crate::sessions::{Activity, Live};
+use crate::set_aside::SetAside;
+use crate::spool::SpoolStatus;
+use crate::wire::layout::Layout;
+
+/// Sessions in a report.
+const SESSIONS_MAX: usize = 100;
+/// Rejected events in a report.
+const REJECTED_MAX: usize = 20;
+
+/// Examines a running worker.
+pub struct Doctor {
+    /// Where the files are.
+    pub layout: Layout,
+    /// As published.
+    pub discovery: Discovery,
+    /// Id of the install.
+    pub install: String,
+    /// The TCP side.
+    pub tcp: Listening,
+    /// Events that could not be accepted.
+    pub set_aside: Arc<SetAside>,
+}
+
+impl Doctor {
+    /// Looks at everything; with `deep` also at every row.
+    pub async fn examine(&self, api: &Api, deep: bool) -> Report {
+        let now = api.context.clock.now();
+        let store = api.context.store.as_ref();
+        let live = api.sessions.live().await;
+        let mut report = Report {
+            instance: Some(InstanceReport {
+                discovery: self.discovery.clone(),
+                generation: api.context.generation.0,
+                install: self.install.clone(),
+                uptime_ms: api.context.uptime_ms(),
+                rss_bytes: rss_bytes(),
+                ready: api.ready.load(Ordering::Acquire),
+                tcp: self.tcp.clone(),
+            }),
+            spool: spool_report(&self.layout, Arc::clone(&self.set_aside)).await,
+            search: api.indexer.behind().await.ok().map(|behind| SearchReport { behind }),
+            environment_leaks: leaks(
+                std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()),
+            ),
+            ..empty(now)
+        };
+        if let Err(error) = examine_store(&mut report, store, &live, deep).await {
+            tracing::error!(error = crate::errors::chain(&error), "the doctor cannot read the store");
+        }
+        judge(&mut report);
+        report
+    }
+
+    /// What hooks left.
+    pub async fn spool_status(&self) -> SpoolStatus {
+        let layout = self.layout.clone();
+        let read = tokio::task::spawn_blocking(move || SpoolStatus::read(&layout)).await;
+        read.unwrap_or_default()
+    }
+}
+
+/// Examines the files of a home; `store` reads its database, if there is one.
+pub async fn examine_stopped(
+    layout: &Layout,
+    store: Option<Arc<dyn Store>>,
+    now: Timestamp,
+    deep: bool,
+) -> Report {
+    let set_aside = Arc::new(SetAside::new(layout.rejected_dir()));
+    let mut report = Report { spool: spool_report(layout, set_aside).await, ..empty(now) };
+    if let Some(store) = store
+        && let Err(error) = examine_store(&mut report, store.as_ref(), &[], deep).await
+    {
+        tracing::error!(error = crate::errors::chain(&error), "the doctor cannot read the store");
+    }
+    judge(&mut report);
+    report
+}
+
+fn empty(at: Timestamp) -> Report {
+    Report {
+        verdict: Verdict::Failing,
+        findings: Vec::new(),
+        at,
+        instance: None,
+        store: None,
+        queue: None,
+        sessions: Vec::new(),
+        spool: SpoolReport::default(),
+        search: None,
+        environment_leaks: Vec::new(),
+        deep: None,
+    }
+}
+
+async fn examine_store(
+    report: &mut Report,
+    store: &dyn Store,
+    live: &[Live],
+    deep: bool,
+) -> Result<(), StoreError> {
+    let info = store.info().await?;
+    let free_bytes = info.path.as_deref().and_then(free_bytes);
+    report.store = Some(StoreReport { info, free_bytes });
+    let stats = store.stats().await?;
+    let age = |at: Timestamp| u64::try_from(report.at.since(at).as_millis()).unwrap_or(u64::MAX);
+    report.queue = Some(QueueReport { stats, oldest_age_ms: stats.oldest_pending_at.map(age) });
+    report.sessions = sessions(store, live).await?;
+    if deep {
+        report.deep = Some(store.verify().await?);
+    }
+    Ok(())
+}
+
+/// Sessions with work first, then those in memory, then the last ones that were active.
+async fn sessions(store: &dyn Store, live: &[Live]) -> Result<Vec<SessionReport>, StoreError> {
+    let unfinished: HashMap<SessionId, Unfinished> =
+        store.unfinished().await?.into_iter().map(|item| (item.session, item)).collect();
+    let live: HashMap<SessionId, Live> = live.iter().map(|live| (live.session, *live)).collect();
+    let mut wanted: Vec<SessionId> = unfinished.keys().copied().collect();
+    wanted.extend(live.keys().filter(|id| !unfinished.contains_key(id)));
+    wanted.truncate(SESSIONS_MAX);
+    let mut rows = Vec::new();
+    for id in wanted {
+        rows.extend(store.session(id).await?);
+    }
+    let recent = SessionFilter { limit: 20, ..SessionFilter::default() };
+    for row in store.sessions(recent).await? {
+        if rows.len() < SESSIONS_MAX && rows.iter().all(|known| known.id != row.id) {
+            rows.push(row);
+        }
+    }
+    Ok(rows.into_iter().map(|row| session(row, &live, &unfinished)).collect())
+}
+
+fn session(
+    row: Session,
+    live: &HashMap<SessionId, Live>,
+    unfinished: &HashMap<SessionId, Unfinished>,
+) -> SessionReport {
+    let live = live.get(&row.id);
+    let has_generator = live.is_some_and(|live| {
+        live.working_on.is_some()
+            || matches!(live.activity, Activity::Waiting | Activity::Working)
+    });
+    SessionReport {
+        id: row.id,
+        agent: row.agent,
+        key: row.key,
+        life: row.life,
+        activity: live.map(|live| live.activity),
+        generator: has_generator.then(|| "digest".to_owned()),
+        pending: row.pending,
+        dead: row.dead,
+        active_at: row.active_at,
+        success_at: row.success_at,
+        consecutive_failures: row.consecutive_failures,
+        last_error: row.last_error,
+        due_at: unfinished.get(&row.id).and_then(|item| item.due_at),
+        idle_ms: live.map(|live| live.idle_ms),
+    }
+}
+
+async fn spool_report(layout: &Layout, set_aside: Arc<SetAside>) -> SpoolReport {
+    let layout = layout.clone();
+    let read = move || {
+        let status = SpoolStatus::read(&layout);
+        let rejected = set_aside.list();
+        SpoolReport {
+            files: status.files,
+            bytes: status.bytes,
+            oldest_at: status.oldest_at,
+            lost: status.lost,
+            dropped: status.dropped,
+            rejected_count: rejected.len() as u64,
+            rejected: rejected
+                .into_iter()
+                .rev()
+                .take(REJECTED_MAX)
+                .map(|rejected| RejectedReport {
+                    at: rejected.at,
+                    agent: rejected.agent,
+                    reason: rejected.reason,
+                    bytes: rejected.bytes,
+                    path: rejected.path,
+                })
+                .collect(),
+        }
+    };
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
+}
+
+fn free_bytes(path: &Path) -> Option<u64> {
+    let dir: PathBuf = path.parent()?.to_owned();
+    let stat = nix::sys::statvfs::statvfs(&dir).ok()?;
+    #[allow(clippy::unnecessary_cast, reason = "the fields' widths differ between systems")]
+    Some(stat.blocks_available() as u64 * stat.fragment_size() as u64)
+}
+
+/// Resident memory of this process.
+fn rss_bytes() -> Option<u64> {
+    let pid = sysinfo::get_current_pid().ok()?;
+    let mut system = sysinfo::System::new();
+    let only = sysinfo::ProcessesToUpdate::Some(&[pid]);
+    let memory = sysinfo::ProcessRefreshKind::nothing().with_memory().without_tasks();
+    system.refresh_processes_specifics(only, true, memory);
+    Some(system.process(pid)?.memory())
+}

@@ -1,0 +1,16 @@
+//! The doctor: looks at everything, and tells the truth.
+//!
+//! `report` is what it says, `examine` gathers it, `verdict` judges it. Gathering and judging are
+//! apart so that the judgement is a pure function of the report.
+
+mod environment;
+mod examine;
+mod report;
+mod verdict;
+
+pub use environment::leaks;
+pub use examine::{Doctor, examine_stopped};
+pub use report::{
+    Finding, InstanceReport, Level, Listening, QueueReport, Report, SearchReport, SessionReport,
+    SpoolReport, StoreReport, Verdict,
+};

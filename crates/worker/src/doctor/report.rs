@@ -1,0 +1,200 @@
+//! What the doctor says.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sessiond_queue::ids::{SessionId, Timestamp};
+use sessiond_queue::types::{Life, Stats, StoreInfo, Verification};
+
+use crate::instance::Discovery;
+use crate::sessions::Activity;
+
+/// Everything the doctor found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The whole in one word.
+    pub verdict: Verdict,
+    /// Why it is not `ok`, gravest first, and what else is worth knowing.
+    pub findings: Vec<Finding>,
+    /// When this was found.
+    pub at: Timestamp,
+    /// The worker; `null`: none is running.
+    pub instance: Option<InstanceReport>,
+    /// The database; `null`: there is none, or it cannot be read.
+    pub store: Option<StoreReport>,
+    /// The queue; `null` like the store.
+    pub queue: Option<QueueReport>,
+    /// Sessions in memory and sessions with work or failures; at most 100.
+    pub sessions: Vec<SessionReport>,
+    /// What hooks left because they could not hand it over.
+    pub spool: SpoolReport,
+    /// The search index.
+    pub search: Option<SearchReport>,
+    /// Names of variables in the worker's environment that do not belong there.
+    pub environment_leaks: Vec<String>,
+    /// Result of `--deep`.
+    pub deep: Option<Verification>,
+}
+
+/// The whole in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All work is done or under way.
+    Ok,
+    /// It works, and something needs a look.
+    Degraded,
+    /// Something does not work.
+    Failing,
+}
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Worth knowing.
+    Note,
+    /// Makes the verdict `degraded`.
+    Degraded,
+    /// Makes the verdict `failing`.
+    Failing,
+}
+
+/// One thing found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How grave it is.
+    pub level: Level,
+    /// A word for programs.
+    pub code: String,
+    /// What is so.
+    pub message: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// The running worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InstanceReport {
+    /// As in the discovery file.
+    #[serde(flatten)]
+    pub discovery: Discovery,
+    /// Number of this run.
+    pub generation: i64,
+    /// Id of the install.
+    pub install: String,
+    /// How long it has run.
+    pub uptime_ms: u64,
+    /// Resident memory in bytes; `null` where it cannot be read.
+    pub rss_bytes: Option<u64>,
+    /// Whether start-up is done.
+    pub ready: bool,
+    /// The TCP side.
+    pub tcp: Listening,
+}
+
+/// The TCP side of the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listening {
+    /// Not wanted.
+    Off,
+    /// On this port.
+    Port(u16),
+    /// Wanted, and not possible.
+    Problem(String),
+}
+
+/// The database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoreReport {
+    /// As the store tells it.
+    #[serde(flatten)]
+    pub info: StoreInfo,
+    /// Free bytes on its file system; `null` where they cannot be read.
+    pub free_bytes: Option<u64>,
+}
+
+/// The queue.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct QueueReport {
+    /// Its counters.
+    #[serde(flatten)]
+    pub stats: Stats,
+    /// How long the oldest message has waited.
+    pub oldest_age_ms: Option<u64>,
+}
+
+/// One session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionReport {
+    /// Its id.
+    pub id: SessionId,
+    /// Its agent.
+    pub agent: String,
+    /// The agent's id of it.
+    pub key: String,
+    /// The agent's life.
+    pub life: Life,
+    /// What it does; `null`: dormant.
+    pub activity: Option<Activity>,
+    /// The generator that is running.
+    pub generator: Option<String>,
+    /// Messages pending or claimed.
+    pub pending: i64,
+    /// Dead messages.
+    pub dead: i64,
+    /// When something was last accepted, claimed or confirmed.
+    pub active_at: Timestamp,
+    /// Last confirm.
+    pub success_at: Option<Timestamp>,
+    /// Failed attempts since.
+    pub consecutive_failures: i64,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+    /// When its head is due.
+    pub due_at: Option<Timestamp>,
+    /// How long nothing has happened in it, while it is in memory.
+    pub idle_ms: Option<u64>,
+}
+
+/// What hooks left.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolReport {
+    /// Files waiting to be taken in.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest was last written.
+    pub oldest_at: Option<Timestamp>,
+    /// Events dropped because the spool was full or could not be written.
+    pub lost: u64,
+    /// Events of the worker's own agents, dropped on purpose.
+    pub dropped: u64,
+    /// Events that could not be accepted, newest first; at most 20.
+    pub rejected: Vec<RejectedReport>,
+    /// How many there are.
+    pub rejected_count: u64,
+}
+
+/// One event that could not be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedReport {
+    /// When.
+    pub at: Timestamp,
+    /// From which agent.
+    pub agent: String,
+    /// Why, in a word for programs.
+    pub reason: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// The search index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchReport {
+    /// Results it does not hold yet.
+    pub behind: i64,
+}

@@ -1,0 +1,98 @@
+//! The home directory: made, and refused when it is not fit to hold a worker's state.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+
+use crate::wire::layout::Layout;
+
+/// The home cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// It is not ours, others can get at it, or it cannot hold a lock.
+    #[error("use the directory {path}: {problem}")]
+    Unfit {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
+    /// It could not be made or examined.
+    #[error("prepare the directory {path}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Makes the home and its directories with mode 0700, and checks those that are there.
+pub fn prepare(layout: &Layout) -> Result<(), HomeError> {
+    let dirs = [
+        layout.root().to_owned(),
+        layout.spool_dir(),
+        layout.rejected_dir(),
+        layout.log_dir(),
+        layout.process_dir(),
+    ];
+    for path in dirs {
+        let io_error = |source| HomeError::Io { path: path.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error)?;
+        let metadata = std::fs::symlink_metadata(&path).map_err(io_error)?;
+        let mode = metadata.mode() & 0o777;
+        let problem = if !metadata.is_dir() {
+            "it is not a directory".to_owned()
+        } else if metadata.uid() != geteuid().as_raw() {
+            format!("it belongs to user {}, not to {}", metadata.uid(), geteuid())
+        } else if mode & 0o077 != 0 {
+            let name = path.display();
+            format!("others may enter it (mode {mode:03o}); mend it with: chmod 700 {name}")
+        } else {
+            continue;
+        };
+        return Err(HomeError::Unfit { path, problem });
+    }
+    let root = layout.root();
+    match network_file_system(root) {
+        Ok(None) => Ok(()),
+        Ok(Some(name)) => Err(HomeError::Unfit {
+            path: root.to_owned(),
+            problem: format!(
+                "it lies on a network file system ({name}), where locks and the write-ahead log \
+                 cannot be trusted; set SESSIOND_HOME to a local directory"
+            ),
+        }),
+        Err(source) => Err(HomeError::Io { path: root.to_owned(), source }),
+    }
+}
+
+/// The name of the network file system that `path` lies on.
+#[cfg(target_os = "linux")]
+fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
+    // The magic numbers of linux/magic.h and the kernel's network file systems.
+    const KNOWN: [(i64, &str); 8] = [
+        (0x6969, "nfs"),
+        (0x517b, "smb"),
+        (0xff53_4d42, "cifs"),
+        (0xfe53_4d42, "smb2"),
+        (0x0102_1997, "9p"),
+        (0x7375_7245, "coda"),
+        (0x5346_414f, "afs"),
+        (0x00c3_6400, "ceph"),
+    ];
+    let magic = nix::sys::statfs::statfs(path)?.filesystem_type().0;
+    // The field's width and sign differ between architectures; the numbers have 32 bits.
+    let magic = i64::from(magic as u32);
+    Ok(KNOWN.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name))
+}
+
+/// Elsewhere the file system is not examined.
+#[cfg(not(target_os = "linux"))]
+fn network_file_system(_path: &Path) -> io::Result<Option<&'static str>> {
+    Ok(None)
+}

@@ -1,0 +1,145 @@
+//! Status, doctor, shutdown, and what monitors ask for.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sessiond_queue::types::{LifeCounts, Stats};
+
+use super::extract::Params;
+use super::{Api, ApiError};
+use crate::doctor::Report;
+use crate::sessions::{Activity, Live};
+
+/// Answer of `GET /v1/status`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether start-up has finished.
+    pub ready: bool,
+    /// Messages pending or claimed.
+    pub depth: i64,
+    /// Whether any message is in work.
+    pub processing: bool,
+    /// Sessions by life.
+    pub sessions: LifeCounts,
+    /// Sessions in memory.
+    pub active: usize,
+    /// Results that search does not know yet.
+    pub index_behind: i64,
+    /// Files in the spool.
+    pub spool_files: u64,
+}
+
+pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, ApiError> {
+    let stats = api.context.store.stats().await?;
+    let live = api.sessions.live().await;
+    Ok(Json(Status {
+        ready: api.ready.load(Ordering::Acquire),
+        depth: depth(&stats),
+        processing: live.iter().any(is_working),
+        sessions: stats.sessions,
+        active: live.len(),
+        index_behind: api.indexer.behind().await?,
+        spool_files: api.doctor.spool_status().await.files,
+    }))
+}
+
+fn depth(stats: &Stats) -> i64 {
+    stats.depth.pending + stats.depth.claimed
+}
+
+fn is_working(live: &Live) -> bool {
+    live.working_on.is_some() || live.activity == Activity::Working
+}
+
+/// Query of the doctor.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DoctorParams {
+    #[serde(default)]
+    deep: bool,
+}
+
+pub(super) async fn doctor(
+    State(api): State<Arc<Api>>,
+    Params(params): Params<DoctorParams>,
+) -> Json<Report> {
+    Json(api.doctor.examine(&api, params.deep).await)
+}
+
+pub(super) async fn reindex(State(api): State<Arc<Api>>) -> (StatusCode, Json<Value>) {
+    api.indexer.rebuild().await;
+    (StatusCode::ACCEPTED, Json(json!({ "rebuilding": true })))
+}
+
+pub(super) async fn shutdown(State(api): State<Arc<Api>>) -> (StatusCode, Json<Value>) {
+    tracing::info!("stopping: asked through the API");
+    api.stop.cancel();
+    (StatusCode::ACCEPTED, Json(json!({ "stopping": true })))
+}
+
+/// The process answers.
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Start-up is done, and the worker does not stop.
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> (StatusCode, &'static str) {
+    if api.stop.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if api.ready.load(Ordering::Acquire) {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+/// Counters and gauges in the text format of Prometheus.
+pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    let stats = api.context.store.stats().await?;
+    let live = api.sessions.live().await;
+    let states = [
+        ("pending", stats.depth.pending),
+        ("claimed", stats.depth.claimed),
+        ("done", stats.depth.done),
+        ("dead", stats.depth.dead),
+        ("cancelled", stats.depth.cancelled),
+    ];
+    let mut text = String::from("# TYPE sessiond_messages gauge\n");
+    for (state, count) in states {
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "sessiond_messages{{state=\"{state}\"}} {count}");
+    }
+    let values = [
+        ("sessiond_messages_accepted_total", "counter", stats.accepted),
+        ("sessiond_messages_duplicate_total", "counter", stats.duplicates),
+        ("sessiond_results_total", "counter", stats.results),
+        ("sessiond_sessions_active", "gauge", count(live.len())),
+        ("sessiond_sessions_working", "gauge", count(live.iter().filter(|l| is_working(l)).count())),
+        ("sessiond_search_behind", "gauge", api.indexer.behind().await?),
+    ];
+    for (name, kind, value) in values {
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "# TYPE {name} {kind}\n{name} {value}");
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) async fn not_found() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "unknown_path", "there is no such endpoint")
+}
+
+pub(super) async fn method_not_allowed() -> ApiError {
+    let message = "the endpoint does not take this method";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}

@@ -1,0 +1,153 @@
+//! The API's errors: `{error: {code, message, details}}`, with the status that fits.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use sessiond_queue::error::{EnqueueError, MessageError, SessionError, StoreError};
+
+use crate::accept::{AcceptError, enqueue_code};
+use crate::errors::chain;
+use crate::sessions::CloseError;
+
+/// A request that was not done.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    details: Value,
+}
+
+impl ApiError {
+    /// An error with no details.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), details: json!({}) }
+    }
+
+    /// A named field that is not what it must be.
+    pub fn invalid_field(field: &str, problem: impl AsRef<str>) -> Self {
+        let problem = problem.as_ref();
+        Self {
+            details: json!({ "field": field }),
+            ..Self::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_field",
+                format!("field {field} {problem}"),
+            )
+        }
+    }
+
+    /// No session of that name.
+    pub fn unknown_session(name: &str) -> Self {
+        let message = format!("session {name} does not exist");
+        Self::new(StatusCode::NOT_FOUND, "unknown_session", message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::error!(code = self.code, error = self.message, "request failed");
+        }
+        let error = json!({
+            "code": self.code, "message": self.message, "details": self.details,
+        });
+        (self.status, Json(json!({ "error": error }))).into_response()
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let status = match error {
+            StoreError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Database(_) | StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, "store_failed", chain(&error))
+    }
+}
+
+impl From<EnqueueError> for ApiError {
+    fn from(error: EnqueueError) -> Self {
+        let code = enqueue_code(&error);
+        let message = chain(&error);
+        let (status, details) = match error {
+            EnqueueError::Store(error) => return error.into(),
+            EnqueueError::PayloadTooLarge { bytes, limit } => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                json!({ "field": "payload", "bytes": bytes, "limit": limit }),
+            ),
+            EnqueueError::InvalidField { field, .. } => {
+                (StatusCode::BAD_REQUEST, json!({ "field": field }))
+            }
+            EnqueueError::SessionFull { limit, .. } | EnqueueError::QueueFull { limit } => {
+                (StatusCode::TOO_MANY_REQUESTS, json!({ "limit": limit }))
+            }
+            EnqueueError::UnknownSession(_) => (StatusCode::NOT_FOUND, json!({})),
+        };
+        Self { details, ..Self::new(status, code, message) }
+    }
+}
+
+impl From<AcceptError> for ApiError {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::Enqueue(error) => error.into(),
+            AcceptError::UnknownAgent(_) => {
+                Self::new(StatusCode::NOT_FOUND, error.code(), chain(&error))
+            }
+            AcceptError::Payload(_) => {
+                Self::new(StatusCode::BAD_REQUEST, error.code(), chain(&error))
+            }
+        }
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&SessionError> for ApiError {
+    fn from(error: &SessionError) -> Self {
+        match error {
+            SessionError::Unknown(session) => Self::unknown_session(&session.to_string()),
+            SessionError::InvalidField { field, problem } => Self::invalid_field(field, problem),
+            SessionError::Store(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", chain(error))
+            }
+        }
+    }
+}
+
+impl From<CloseError> for ApiError {
+    fn from(error: CloseError) -> Self {
+        match error {
+            CloseError::Session(error) => Self::from(error.as_ref()),
+            CloseError::Stopping => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", error.to_string())
+            }
+        }
+    }
+}
+
+impl From<MessageError> for ApiError {
+    fn from(error: MessageError) -> Self {
+        let message = chain(&error);
+        match error {
+            MessageError::Unknown(_) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_message", message)
+            }
+            MessageError::WrongState { state, .. } => Self {
+                details: json!({ "state": state }),
+                ..Self::new(StatusCode::CONFLICT, "wrong_state", message)
+            },
+            MessageError::Full { limit, name, .. } => Self {
+                details: json!({ "limit": limit, "name": name }),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message)
+            },
+            MessageError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What requests carry, read with errors that name the field.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sessiond_queue::ids::{MessageId, SessionId};
+use sessiond_queue::types::Session;
+
+use super::{Api, ApiError};
+
+/// A session named in the path by its id or as `agent:key`; 404 when there is none.
+pub(super) struct SessionPath(pub(super) Session);
+
+impl FromRequestParts<Arc<Api>> for SessionPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Named {
+            session: String,
+        }
+        let Path(Named { session: name }) = Path::<Named>::from_request_parts(parts, api)
+            .await
+            .map_err(|error| ApiError::invalid_field("session", error.body_text()))?;
+        find_session(api, &name).await.map(Self)
+    }
+}
+
+/// The session of an id or of `agent:key`.
+pub(super) async fn find_session(api: &Api, name: &str) -> Result<Session, ApiError> {
+    let store = &api.context.store;
+    let found = match (SessionId::from_str(name), name.split_once(':')) {
+        (Ok(id), _) => store.session(id).await?,
+        (Err(_), Some((agent, key))) => store.find_session(agent, key).await?,
+        (Err(_), None) => {
+            return Err(ApiError::invalid_field("session", "must be a UUID or agent:key"));
+        }
+    };
+    found.ok_or_else(|| ApiError::unknown_session(name))
+}
+
+/// A message named in the path by its number.
+pub(super) struct MessagePath(pub(super) MessageId);
+
+impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| ApiError::invalid_field("message", error.body_text()))?;
+        let id = name
+            .parse()
+            .map_err(|_| ApiError::invalid_field("message", "must be a whole number"))?;
+        Ok(Self(MessageId(id)))
+    }
+}
+
+/// The query string; unknown names are refused by the types' `deny_unknown_fields`.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Query(params) =
+            Query::<T>::from_request_parts(parts, state).await.map_err(|error| {
+                ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", error.body_text())
+            })?;
+        Ok(Self(params))
+    }
+}
+
+/// A JSON body.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let is_json = content_type
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"));
+        if !is_json {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the content type must be application/json",
+            ));
+        }
+        let limit = api.context.settings.http.body_max_bytes;
+        let bytes = Bytes::from_request(request, api)
+            .await
+            .map_err(|error| body_error(&error, limit, "http.body_max_bytes"))?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", format!("body: {error}"))
+        })
+    }
+}
+
+/// A body that did not arrive whole, or is over the limit.
+pub(super) fn body_error(error: &BytesRejection, limit: usize, name: &str) -> ApiError {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let message = format!("the body is over the limit of {limit} bytes ({name})");
+        ApiError::new(error.status(), "payload_too_large", message)
+    } else {
+        ApiError::new(error.status(), "invalid_body", error.body_text())
+    }
+}

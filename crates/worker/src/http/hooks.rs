@@ -1,0 +1,115 @@
+//! `POST /v1/hooks/{agent}`: a hook's event, raw, answered once it is on disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sessiond_queue::error::StoreError;
+use sessiond_queue::ids::{EventId, SessionId, Timestamp};
+use sessiond_queue::types::SessionFilter;
+use tokio::time::Instant;
+
+use super::extract::body_error;
+use super::{Api, ApiError};
+use crate::accept::{ContextWanted, Incoming};
+use crate::agents::context_output;
+use crate::sessions::SessionEvent;
+use crate::wire::{EVENT_ID_HEADER, FIRED_AT_HEADER, OUTPUT_HEADER};
+
+/// Sessions of a project that are looked at for one that is just closing.
+const SIBLINGS_MAX: u32 = 20;
+
+/// 202 with the receipt, or 200 with what the hook is to print.
+pub(super) async fn post(
+    State(api): State<Arc<Api>>,
+    Path(agent): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let limit = api.context.settings.hook.body_max_bytes;
+    let raw = body.map_err(|error| body_error(&error, limit, "hook.body_max_bytes"))?;
+    let event_id = header_value(&headers, EVENT_ID_HEADER)?.unwrap_or_else(EventId::mint);
+    let now = api.context.clock.now();
+    // A hook's clock is this machine's; a time to come is a slip and would hold up the order.
+    let fired_at = header_value(&headers, FIRED_AT_HEADER)?.map_or(now, Timestamp).min(now);
+    let incoming = Incoming { agent: &agent, event_id, fired_at, raw: &raw };
+    let accepted = api.acceptor.accept(incoming).await?;
+    if let Some(wanted) = &accepted.context {
+        // The event is on disk; an answer that cannot be made is no reason to refuse it.
+        match output(&api, wanted, &accepted.kind, accepted.receipt.session).await {
+            Ok(Some(output)) => {
+                let headers = [
+                    (header::CONTENT_TYPE.as_str(), "application/json"),
+                    (OUTPUT_HEADER, "agent"),
+                ];
+                return Ok((headers, output).into_response());
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(error = crate::errors::chain(&error), "context could not be made");
+            }
+        }
+    }
+    Ok((StatusCode::ACCEPTED, Json(accepted.receipt)).into_response())
+}
+
+fn header_value<T: std::str::FromStr>(
+    headers: &HeaderMap,
+    name: &'static str,
+) -> Result<Option<T>, ApiError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
+    parsed.map(Some).ok_or_else(|| ApiError::invalid_field(name, "is malformed"))
+}
+
+/// What the agent is to be told, in its own form.
+async fn output(
+    api: &Api,
+    wanted: &ContextWanted,
+    kind: &str,
+    session: SessionId,
+) -> Result<Option<String>, StoreError> {
+    wait_for_siblings(api, &wanted.project, session).await?;
+    let budget = api.context.settings.hook.context_max_chars;
+    let store = api.context.store.as_ref();
+    let text = crate::context::context(store, &wanted.project, Some(session), budget).await?;
+    Ok(text.and_then(|text| context_output(wanted.agent, kind, &text)))
+}
+
+/// Lets sessions of the project that are just ending finish, so that their summaries are in the
+/// context: `/clear` ends one session and starts the next at once.
+async fn wait_for_siblings(
+    api: &Api,
+    project: &str,
+    session: SessionId,
+) -> Result<(), StoreError> {
+    let wait = Duration::from_millis(api.context.settings.hook.context_wait_ms);
+    let deadline = Instant::now() + wait;
+    // Subscribe first, then look.
+    let mut events = api.sessions.subscribe();
+    let filter = SessionFilter {
+        project: Some(project.to_owned()),
+        limit: SIBLINGS_MAX,
+        ..SessionFilter::default()
+    };
+    let siblings = api.context.store.sessions(filter).await?;
+    let mut ending: Vec<SessionId> = siblings
+        .iter()
+        .filter(|sibling| sibling.id != session)
+        .filter(|sibling| sibling.drain_until.is_some() || sibling.close_depth.is_some())
+        .map(|sibling| sibling.id)
+        .collect();
+    while !ending.is_empty() {
+        match tokio::time::timeout_at(deadline, events.recv()).await {
+            Ok(Ok(SessionEvent::Closed(report))) => ending.retain(|id| *id != report.session),
+            // Too late, too many events, or the worker stops: the context is made as it is.
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    Ok(())
+}

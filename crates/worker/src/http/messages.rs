@@ -1,0 +1,150 @@
+//! `/v1/messages`, `/v1/sessions/{session}/messages`, `/v1/dead`: enqueue, list, cancel, redrive.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use sessiond_queue::ids::{EventId, MessageId};
+use sessiond_queue::types::{
+    Dedup, Effect, Enqueue, Message, MessageFilter, Receipt, Redriven, SessionRef, State as MessageState,
+};
+
+use super::extract::{Body, MessagePath, Params, SessionPath, find_session};
+use super::{Api, ApiError};
+
+/// Body of `POST /v1/sessions/{session}/messages`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnqueueBody {
+    kind: String,
+    payload: Box<RawValue>,
+    dedup_key: Option<String>,
+    agent_id: Option<String>,
+    /// Repeated on a retry, so that the message is stored once.
+    event_id: Option<EventId>,
+}
+
+pub(super) async fn enqueue(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+    Body(body): Body<EnqueueBody>,
+) -> Result<(StatusCode, Json<Receipt>), ApiError> {
+    let now = api.context.clock.now();
+    let enqueue = Enqueue {
+        event_id: body.event_id.unwrap_or_else(EventId::mint),
+        session: SessionRef::Id(session.id),
+        kind: body.kind,
+        agent_id: body.agent_id,
+        payload: body.payload.get().to_owned(),
+        dedup: body.dedup_key.map(|key| Dedup { key, window_ms: None }),
+        effect: Effect::None,
+        cwd: None,
+        project: None,
+        accepted_at: now,
+    };
+    let receipt = api.context.store.enqueue(enqueue, now).await?;
+    api.sessions.wake(receipt.session, &Effect::None).await;
+    Ok((StatusCode::ACCEPTED, Json(receipt)))
+}
+
+/// Query of the listings.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    session: Option<String>,
+    state: Option<MessageState>,
+    after: Option<i64>,
+    #[serde(default)]
+    limit: u32,
+}
+
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Value>, ApiError> {
+    let session = match &params.session {
+        Some(name) => Some(find_session(&api, name).await?.id),
+        None => None,
+    };
+    let filter = MessageFilter {
+        session,
+        state: params.state,
+        after: params.after.map(MessageId),
+        limit: params.limit,
+    };
+    let messages = api.context.store.messages(filter).await?;
+    Ok(Json(json!({ "messages": messages })))
+}
+
+pub(super) async fn list_of_session(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Value>, ApiError> {
+    if params.session.is_some() {
+        return Err(ApiError::invalid_field("session", "is named by the path already"));
+    }
+    let filter = MessageFilter {
+        session: Some(session.id),
+        state: params.state,
+        after: params.after.map(MessageId),
+        limit: params.limit,
+    };
+    let messages = api.context.store.messages(filter).await?;
+    Ok(Json(json!({ "messages": messages })))
+}
+
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    MessagePath(id): MessagePath,
+) -> Result<Json<Message>, ApiError> {
+    let message = api.context.store.message(id).await?;
+    let unknown =
+        || ApiError::new(StatusCode::NOT_FOUND, "unknown_message", format!("message {id} does not exist"));
+    message.map(Json).ok_or_else(unknown)
+}
+
+pub(super) async fn cancel(
+    State(api): State<Arc<Api>>,
+    MessagePath(id): MessagePath,
+) -> Result<Json<Message>, ApiError> {
+    let message = api.context.store.cancel(id, api.context.clock.now()).await?;
+    // What stood behind it may be due now.
+    api.sessions.wake(message.session, &Effect::None).await;
+    Ok(Json(message))
+}
+
+pub(super) async fn redrive(
+    State(api): State<Arc<Api>>,
+    MessagePath(id): MessagePath,
+) -> Result<Json<Redriven>, ApiError> {
+    let redriven = api.context.store.redrive(id, api.context.clock.now()).await?;
+    api.sessions.wake(redriven.session, &Effect::None).await;
+    Ok(Json(redriven))
+}
+
+/// Query of `POST /v1/dead/redrive`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RedriveParams {
+    session: Option<String>,
+}
+
+pub(super) async fn redrive_all(
+    State(api): State<Arc<Api>>,
+    Params(params): Params<RedriveParams>,
+) -> Result<Json<Value>, ApiError> {
+    let session = match &params.session {
+        Some(name) => Some(find_session(&api, name).await?.id),
+        None => None,
+    };
+    let redriven = api.context.store.redrive_all(session, api.context.clock.now()).await?;
+    for message in &redriven {
+        api.sessions.wake(message.session, &Effect::None).await;
+    }
+    Ok(Json(json!({ "redriven": redriven })))
+}

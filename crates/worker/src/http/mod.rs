@@ -1,0 +1,90 @@
+//! The API: HTTP over a unix socket and over loopback TCP, one router for both.
+//!
+//! Handlers translate: a request into a call of the part that knows, its answer into JSON. The unix
+//! socket admits its owner only; TCP goes through [`guard`].
+//!
+//! Modules in reading order: `listen`, `guard`, `extract`, `error`, then one a group of endpoints.
+
+mod admin;
+mod error;
+mod extract;
+mod guard;
+mod hooks;
+mod listen;
+mod messages;
+mod search;
+mod sessions;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio_util::sync::CancellationToken;
+
+pub use error::ApiError;
+pub use guard::Guard;
+pub use listen::{BindError, Listeners, PeerChecked};
+
+use crate::accept::Acceptor;
+use crate::doctor::Doctor;
+use crate::search::{Indexer, SearchIndex};
+use crate::sessions::{Context, Sessions};
+
+/// What the handlers work with.
+pub struct Api {
+    /// Store, clock, configuration.
+    pub context: Arc<Context>,
+    /// Sessions in memory.
+    pub sessions: Sessions,
+    /// Takes events in.
+    pub acceptor: Arc<Acceptor>,
+    /// Finds results.
+    pub search: Arc<SearchIndex>,
+    /// Fills the index.
+    pub indexer: Indexer,
+    /// Examines everything.
+    pub doctor: Doctor,
+    /// Cancelled to stop the worker.
+    pub stop: CancellationToken,
+    /// Set once start-up has done everything that work depends on.
+    pub ready: AtomicBool,
+}
+
+/// Every endpoint.
+pub fn router(api: Arc<Api>) -> Router {
+    let hook_body = DefaultBodyLimit::max(api.context.settings.hook.body_max_bytes);
+    let body = DefaultBodyLimit::max(api.context.settings.http.body_max_bytes);
+    let hooks = Router::new().route("/v1/hooks/{agent}", post(hooks::post)).layer(hook_body);
+    Router::new()
+        .route("/v1/sessions", get(sessions::list).post(sessions::open))
+        .route(
+            "/v1/sessions/{session}",
+            get(sessions::show).patch(sessions::patch).delete(sessions::delete),
+        )
+        .route(
+            "/v1/sessions/{session}/messages",
+            get(messages::list_of_session).post(messages::enqueue),
+        )
+        .route("/v1/sessions/{session}/results", get(sessions::results))
+        .route("/v1/messages", get(messages::list))
+        .route("/v1/messages/{message}", get(messages::show).delete(messages::cancel))
+        .route("/v1/messages/{message}/redrive", post(messages::redrive))
+        .route("/v1/dead/redrive", post(messages::redrive_all))
+        .route("/v1/search", get(search::search))
+        .route("/v1/context", get(search::context))
+        .route("/v1/status", get(admin::status))
+        .route("/v1/admin/doctor", get(admin::doctor))
+        .route("/api/admin/doctor", get(admin::doctor))
+        .route("/v1/admin/reindex", post(admin::reindex))
+        .route("/v1/admin/shutdown", post(admin::shutdown))
+        .route("/livez", get(admin::livez))
+        .route("/readyz", get(admin::readyz))
+        .route("/metrics", get(admin::metrics))
+        .layer(body)
+        .merge(hooks)
+        .fallback(admin::not_found)
+        .method_not_allowed_fallback(admin::method_not_allowed)
+        .with_state(api)
+}

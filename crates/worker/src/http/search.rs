@@ -1,0 +1,74 @@
+//! `/v1/search` and `/v1/context`: results found again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::extract::{Params, find_session};
+use super::{Api, ApiError};
+use crate::errors::chain;
+use crate::search::{SearchError, SearchQuery};
+
+/// Query of `GET /v1/search`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchParams {
+    q: String,
+    project: Option<String>,
+    session: Option<String>,
+    agent: Option<String>,
+    kind: Option<String>,
+    #[serde(default)]
+    include_trace: bool,
+    #[serde(default)]
+    limit: u32,
+}
+
+pub(super) async fn search(
+    State(api): State<Arc<Api>>,
+    Params(params): Params<SearchParams>,
+) -> Result<Json<Value>, ApiError> {
+    let session = match &params.session {
+        Some(name) => Some(find_session(&api, name).await?.id),
+        None => None,
+    };
+    let query = SearchQuery {
+        text: params.q,
+        project: params.project,
+        session,
+        agent: params.agent,
+        kind: params.kind,
+        include_trace: params.include_trace,
+        limit: params.limit,
+    };
+    let hits = api.search.search(query).await.map_err(|error| match error {
+        SearchError::InvalidQuery { .. } => {
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_field", chain(&error))
+        }
+        SearchError::Database(_) => {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "search_failed", chain(&error))
+        }
+    })?;
+    Ok(Json(json!({ "hits": hits })))
+}
+
+/// Query of `GET /v1/context`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ContextParams {
+    project: String,
+}
+
+pub(super) async fn context(
+    State(api): State<Arc<Api>>,
+    Params(params): Params<ContextParams>,
+) -> Result<Json<Value>, ApiError> {
+    let budget = api.context.settings.hook.context_max_chars;
+    let store = api.context.store.as_ref();
+    let text = crate::context::context(store, &params.project, None, budget).await?;
+    Ok(Json(json!({ "project": params.project, "context": text })))
+}

@@ -1,0 +1,166 @@
+//! `/v1/sessions`: get-or-create, list, show, merge metadata, close, results.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sessiond_queue::ids::ResultId;
+use sessiond_queue::types::{Effect, Life, OpenSession, ResultFilter, Session, SessionFilter, StoredResult};
+
+use super::extract::{Body, Params, SessionPath};
+use super::{Api, ApiError};
+use crate::sessions::{CloseReport, Depth, Live};
+
+/// Body of `POST /v1/sessions`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OpenBody {
+    agent: String,
+    key: String,
+    cwd: Option<String>,
+    project: Option<String>,
+    #[serde(default)]
+    metadata: Map<String, Value>,
+}
+
+/// A session, and what it does in memory.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    session: Session,
+    /// `active` in memory, `dormant` on disk only.
+    residence: &'static str,
+    /// `null` when dormant.
+    live: Option<Live>,
+}
+
+impl Shown {
+    fn new(session: Session, live: &[Live]) -> Self {
+        let live = live.iter().find(|live| live.session == session.id).copied();
+        let residence = if live.is_some() { "active" } else { "dormant" };
+        Self { session, residence, live }
+    }
+}
+
+pub(super) async fn open(
+    State(api): State<Arc<Api>>,
+    Body(body): Body<OpenBody>,
+) -> Result<Json<Shown>, ApiError> {
+    let open = OpenSession {
+        agent: body.agent,
+        key: body.key,
+        cwd: body.cwd,
+        project: body.project,
+        metadata: body.metadata,
+    };
+    let session = api.context.store.open_session(open, api.context.clock.now()).await?;
+    api.sessions.wake(session.id, &Effect::Start).await;
+    let live = api.sessions.live().await;
+    Ok(Json(Shown::new(session, &live)))
+}
+
+/// Query of `GET /v1/sessions`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    agent: Option<String>,
+    project: Option<String>,
+    life: Option<Life>,
+    #[serde(default)]
+    limit: u32,
+}
+
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Value>, ApiError> {
+    let filter = SessionFilter {
+        agent: params.agent,
+        project: params.project,
+        life: params.life,
+        limit: params.limit,
+    };
+    let sessions = api.context.store.sessions(filter).await?;
+    let live = api.sessions.live().await;
+    let shown: Vec<_> = sessions.into_iter().map(|session| Shown::new(session, &live)).collect();
+    Ok(Json(json!({ "sessions": shown })))
+}
+
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+) -> Json<Shown> {
+    let live = api.sessions.live().await;
+    Json(Shown::new(session, &live))
+}
+
+/// Body of `PATCH /v1/sessions/{session}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PatchBody {
+    metadata: Map<String, Value>,
+}
+
+pub(super) async fn patch(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+    Body(body): Body<PatchBody>,
+) -> Result<Json<Shown>, ApiError> {
+    let now = api.context.clock.now();
+    let session = api.context.store.patch_metadata(session.id, body.metadata, now).await?;
+    let live = api.sessions.live().await;
+    Ok(Json(Shown::new(session, &live)))
+}
+
+/// Query of `DELETE /v1/sessions/{session}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteParams {
+    #[serde(default)]
+    drain: bool,
+    #[serde(default)]
+    purge: bool,
+}
+
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+    Params(params): Params<DeleteParams>,
+) -> Result<(StatusCode, Json<CloseReport>), ApiError> {
+    let depth = if params.purge { Depth::Purge } else { Depth::Close };
+    // The close goes on when the client hangs up: the dispatcher owns it.
+    let report = api.sessions.close(session.id, depth, params.drain).await?;
+    Ok((StatusCode::OK, Json(report)))
+}
+
+/// Query of `GET /v1/sessions/{session}/results`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResultParams {
+    kind: Option<String>,
+    after: Option<i64>,
+    #[serde(default)]
+    newest_first: bool,
+    #[serde(default)]
+    limit: u32,
+}
+
+pub(super) async fn results(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+    Params(params): Params<ResultParams>,
+) -> Result<Json<Value>, ApiError> {
+    let filter = ResultFilter {
+        session: Some(session.id),
+        kind: params.kind,
+        after: params.after.map(ResultId),
+        newest_first: params.newest_first,
+        limit: params.limit,
+        ..ResultFilter::default()
+    };
+    let results: Vec<StoredResult> = api.context.store.results(filter).await?;
+    Ok(Json(json!({ "results": results })))
+}

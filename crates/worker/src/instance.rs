@@ -1,0 +1,194 @@
+//! One worker per home: the lock, the install's id, the discovery file, the token.
+//!
+//! The lock is the kernel's (flock): it dies with its holder and cannot be stale. Every other file
+//! here is only read by those who then talk to the socket, so a stale one misleads nobody for long.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sessiond_queue::ids::Timestamp;
+use sessiond_supervisor::{boot_id, host_name};
+use uuid::Uuid;
+
+use crate::home::{self, HomeError};
+use crate::wire::layout::Layout;
+
+/// What the discovery file says of the running worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discovery {
+    /// `{pid}-{start ms}`.
+    pub instance: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The machine's boot.
+    pub boot_id: String,
+    /// The machine.
+    pub host: String,
+    /// Version of the worker.
+    pub version: String,
+    /// The unix socket.
+    pub socket: PathBuf,
+    /// The TCP port, if there is one.
+    pub port: Option<u16>,
+    /// File of the bearer token for TCP.
+    pub token_path: PathBuf,
+    /// Oldest and newest generator protocol.
+    pub protocol: (u32, u32),
+}
+
+/// The worker's place could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Another worker has it.
+    #[error("take the lock {path}: process {} holds it", .holder.as_deref().unwrap_or("of unknown id"))]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// The holder's process id, as it wrote it.
+        holder: Option<String>,
+    },
+    /// The home is not fit to be one.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A file could not be made or read.
+    #[error("prepare {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The claim to be the worker of a home; given up when dropped.
+#[derive(Debug)]
+pub struct Place {
+    /// Held, not read.
+    _lock: File,
+    layout: Layout,
+    install: String,
+}
+
+impl Place {
+    /// Takes the lock, without waiting.
+    pub fn claim(layout: &Layout) -> Result<Self, ClaimError> {
+        home::prepare(layout)?;
+        let path = layout.lock_file();
+        let mut lock = io_at(&path, open_private(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let read = lock.read_to_string(&mut holder);
+                let holder = read.ok().map(|_| holder.trim().to_owned()).filter(|pid| !pid.is_empty());
+                return Err(ClaimError::Held { path, holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(ClaimError::Io { path, source }),
+        }
+        io_at(&path, note_holder(&mut lock))?;
+        let install_file = layout.install_file();
+        let install = io_at(&install_file, read_or_mint(&install_file))?;
+        Ok(Self { _lock: lock, layout: layout.clone(), install })
+    }
+
+    /// The install's id.
+    pub fn install(&self) -> &str {
+        &self.install
+    }
+
+    /// The bearer token of this home; made at the first start.
+    pub fn token(&self) -> Result<String, ClaimError> {
+        let path = self.layout.token_file();
+        io_at(&path, read_or_mint(&path))
+    }
+
+    /// Publishes the discovery file.
+    pub fn publish(&self, discovery: &Discovery) -> Result<(), ClaimError> {
+        let path = self.layout.instance_file();
+        io_at(&path, write_private(&path, &serde_json::to_vec_pretty(discovery).unwrap_or_default()))
+    }
+
+    /// Removes what would lead clients to a worker that no longer listens.
+    pub fn withdraw(&self) {
+        for path in [self.layout.instance_file(), self.layout.socket()] {
+            if let Err(error) = std::fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "file of the stopped worker stays");
+            }
+        }
+    }
+}
+
+impl Discovery {
+    /// Of this process.
+    pub fn own(layout: &Layout, started_at: Timestamp, port: Option<u16>) -> Self {
+        let pid = std::process::id();
+        Self {
+            instance: format!("{pid}-{}", started_at.0),
+            pid,
+            started_at,
+            boot_id: boot_id().unwrap_or_default(),
+            host: host_name(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            socket: layout.socket(),
+            port,
+            token_path: layout.token_file(),
+            protocol: (1, 1),
+        }
+    }
+
+    /// The one that is published; `None` when there is none or it cannot be read.
+    pub fn read(layout: &Layout) -> Option<Self> {
+        let bytes = std::fs::read(layout.instance_file()).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+fn note_holder(lock: &mut File) -> io::Result<()> {
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// The text of a small file; at the first call a random one.
+fn read_or_mint(path: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // Two version 4 UUIDs hold 244 random bits.
+    let minted = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    write_private(path, minted.as_bytes())?;
+    Ok(minted)
+}
+
+/// Replaces a file in one step, so that no reader sees half of it.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, ClaimError> {
+    result.map_err(|source| ClaimError::Io { path: path.to_owned(), source })
+}

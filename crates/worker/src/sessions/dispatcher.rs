@@ -1,0 +1,462 @@
+//! The dispatcher: owns what is in memory of every session and decides what happens next.
+//!
+//! ```text
+//!            Wake                      Ended, nothing new
+//!   (absent) ----> Running <----------------------------> Idle
+//!                     |   Wake; Ended, but woken since      |
+//!                     |                                     | idle for long enough
+//!                     +------- Close, drain over -----------+
+//!                                      v
+//!                                  Closing --Closed--> (absent), or Running when woken meanwhile
+//! ```
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use sessiond_queue::ids::{SessionId, Timestamp};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::close::{CloseEnd, RunHandle, close};
+use super::entry::{Closing, Drain, Entry, Phase, Reply, Run};
+use super::reaper::{Nomination, Reaper};
+use super::report::{CloseReport, Depth, Live, SessionEvent};
+use super::run::{RunEnd, RunShared, run};
+use super::{CloseError, Context, Sessions, left};
+
+/// How long a session waits after its store or its close failed.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// What the dispatcher is told.
+pub(super) enum Command {
+    /// Something is pending.
+    Wake(SessionId),
+    /// The same, and the agent is there again: a drain on its behalf is off.
+    Reopened(SessionId),
+    /// The same, and the agent has ended: close once the backlog is worked.
+    Drain {
+        session: SessionId,
+        until: Timestamp,
+    },
+    Close(CloseRequest),
+    /// A run ended by itself.
+    Ended {
+        session: SessionId,
+        serial: u64,
+        end: RunEnd,
+    },
+    /// A close ended.
+    Closed {
+        session: SessionId,
+        end: CloseEnd,
+    },
+    Live(oneshot::Sender<Vec<Live>>),
+    Shutdown(oneshot::Sender<()>),
+}
+
+pub(super) struct CloseRequest {
+    pub(super) session: SessionId,
+    pub(super) depth: Depth,
+    /// Work the backlog first, until then at the latest.
+    pub(super) until: Option<Timestamp>,
+    /// Nobody waits for a close that start-up finishes.
+    pub(super) reply: Option<Reply>,
+}
+
+/// Starts the dispatcher of `handle`.
+pub(super) fn start(handle: &Sessions, inbox: mpsc::Receiver<Command>) {
+    let dispatcher = Dispatcher {
+        context: Arc::clone(&handle.context),
+        // Weak: runs and closes report through it, and must not keep the inbox open.
+        commands: handle.commands.downgrade(),
+        events: handle.events.clone(),
+        entries: HashMap::new(),
+        reaper: Reaper::default(),
+        serial: 0,
+        stopping: None,
+    };
+    tokio::spawn(dispatcher.run(inbox));
+}
+
+struct Dispatcher {
+    context: Arc<Context>,
+    commands: mpsc::WeakSender<Command>,
+    events: broadcast::Sender<SessionEvent>,
+    entries: HashMap<SessionId, Entry>,
+    reaper: Reaper,
+    /// Number of the last run; tells a late `Ended` from the present run's.
+    serial: u64,
+    /// Whom to tell when the last session has left, once the worker is stopping.
+    stopping: Option<oneshot::Sender<()>>,
+}
+
+impl Dispatcher {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        loop {
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => self.handle(command),
+                    None => return,
+                },
+                nomination = self.reaper.next() => self.decide(nomination),
+            }
+            if self.entries.is_empty()
+                && let Some(reply) = self.stopping.take()
+            {
+                // Nobody listens when the deadline has passed.
+                let _deadline_passed = reply.send(());
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Wake(session) => self.wake(session),
+            Command::Reopened(session) => {
+                self.call_off_drain(session);
+                self.wake(session);
+            }
+            Command::Drain { session, until } => {
+                self.drain(session, Depth::Close, until, None);
+                self.wake(session);
+            }
+            Command::Close(request) => self.request_close(request),
+            Command::Ended { session, serial, end } => self.ended(session, serial, end),
+            Command::Closed { session, end } => self.closed(session, end),
+            // The asker may have gone.
+            Command::Live(reply) => {
+                let _asker_gone = reply.send(self.live());
+            }
+            Command::Shutdown(reply) => {
+                self.stopping = Some(reply);
+                let sessions: Vec<_> = self.entries.keys().copied().collect();
+                for session in sessions {
+                    self.begin_close(session, Depth::Unload, false, Vec::new());
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, nomination: Nomination) {
+        match nomination {
+            Nomination::Idle(session) => {
+                let Some(entry) = self.entries.get_mut(&session) else { return };
+                entry.idle = None;
+                let idle_unload_ms = self.context.settings.session.idle_unload_ms;
+                let idle_ms = self.context.uptime_ms().saturating_sub(entry.active_ms);
+                if !matches!(entry.phase, Phase::Idle) || entry.drain.is_some() {
+                    // Its run or its close arms the next one.
+                    return;
+                }
+                if entry.due.is_some() {
+                    // It has work, though not now.
+                    self.arm_idle(session, idle_unload_ms);
+                } else if idle_ms >= idle_unload_ms {
+                    self.begin_close(session, Depth::Unload, false, Vec::new());
+                } else {
+                    self.arm_idle(session, idle_unload_ms - idle_ms);
+                }
+            }
+            Nomination::DrainOver(session) => {
+                let Some(entry) = self.entries.get_mut(&session) else { return };
+                if let Some(drain) = &mut entry.drain {
+                    drain.timer = None;
+                    self.close_drained(session);
+                }
+            }
+            Nomination::Due(session) => {
+                if let Some(entry) = self.entries.get_mut(&session) {
+                    entry.due = None;
+                }
+                self.wake(session);
+            }
+        }
+    }
+
+    fn wake(&mut self, session: SessionId) {
+        if self.stopping.is_some() {
+            // It is on disk, and resumed at the next start.
+            return;
+        }
+        let active_ms = self.context.uptime_ms();
+        let entry = self.entries.entry(session).or_insert_with(|| Entry::new(active_ms));
+        entry.active_ms = active_ms;
+        match &mut entry.phase {
+            Phase::Idle => self.start_run(session),
+            Phase::Running(run) => run.shared.wake.signal(),
+            Phase::Closing(closing) => closing.woken = true,
+        }
+    }
+
+    fn start_run(&mut self, session: SessionId) {
+        self.serial += 1;
+        let serial = self.serial;
+        let Some(commands) = self.commands.upgrade() else { return };
+        let Some(entry) = self.entries.get_mut(&session) else { return };
+        entry.disarm(&mut self.reaper);
+        let shared = Arc::new(RunShared::default());
+        if entry.drain.is_some() {
+            shared.drain();
+        }
+        let ended = CancellationToken::new();
+        let task = {
+            let context = Arc::clone(&self.context);
+            let shared = Arc::clone(&shared);
+            let ended = ended.clone().drop_guard();
+            async move {
+                let running = AssertUnwindSafe(run(context, session, shared)).catch_unwind();
+                // A panic outside the generator is a defect of ours; the session must not hang on
+                // it.
+                let end = running.await.unwrap_or(RunEnd::StoreFailed);
+                drop(ended);
+                // The dispatcher ends only after every run.
+                let _stopped = commands.send(Command::Ended { session, serial, end }).await;
+            }
+        };
+        let abort = tokio::spawn(task).abort_handle();
+        let handle = RunHandle { token: shared.token.clone(), ended, abort };
+        entry.phase = Phase::Running(Box::new(Run { serial, shared, handle }));
+    }
+
+    fn ended(&mut self, session: SessionId, serial: u64, end: RunEnd) {
+        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let run = match &mut entry.phase {
+            Phase::Running(run) if run.serial == serial => run,
+            Phase::Closing(closing) => {
+                closing.run.take_if(|run| run.serial == serial);
+                return;
+            }
+            Phase::Idle | Phase::Running(_) => return,
+        };
+        entry.active_ms = entry.active_ms.max(run.shared.active_ms());
+        let has_seen_all = run.shared.has_seen_all();
+        entry.phase = Phase::Idle;
+        match end {
+            // Something was stored after the run's last look.
+            RunEnd::Quiet { due: None } if !has_seen_all => self.start_run(session),
+            RunEnd::Quiet { due } => {
+                if entry.drain.is_some() {
+                    self.close_drained(session);
+                    return;
+                }
+                if let Some(due) = due {
+                    self.arm_due(session, left(due, self.context.clock));
+                }
+                self.arm_idle(session, self.context.settings.session.idle_unload_ms);
+            }
+            RunEnd::StoreFailed | RunEnd::Cancelled => {
+                self.arm_due(session, STORE_RETRY);
+                self.arm_idle(session, self.context.settings.session.idle_unload_ms);
+            }
+        }
+    }
+
+    /// Lets a session close once its backlog is worked.
+    fn drain(&mut self, session: SessionId, depth: Depth, until: Timestamp, reply: Option<Reply>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let active_ms = self.context.uptime_ms();
+        let entry = self.entries.entry(session).or_insert_with(|| Entry::new(active_ms));
+        if let Phase::Closing(closing) = &mut entry.phase {
+            // What is pending is worked when that close is done.
+            closing.join(depth, reply);
+            return;
+        }
+        if let Phase::Running(run) = &entry.phase {
+            run.shared.drain();
+        }
+        let drain = entry.drain.get_or_insert_with(|| {
+            let delay = left(until, self.context.clock);
+            let timer = self.reaper.arm(Nomination::DrainOver(session), delay);
+            Box::new(Drain { timer: Some(timer), depth, waiters: Vec::new() })
+        });
+        drain.depth = drain.depth.max(depth);
+        drain.waiters.extend(reply);
+    }
+
+    /// The agent is there again. A drain that somebody asked for goes on: the answer is owed.
+    fn call_off_drain(&mut self, session: SessionId) {
+        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let Some(drain) = entry.drain.take_if(|drain| drain.waiters.is_empty()) else { return };
+        if let Some(timer) = &drain.timer {
+            self.reaper.disarm(timer);
+        }
+        if let Phase::Running(run) = &entry.phase {
+            run.shared.stop_draining();
+        }
+    }
+
+    /// Closes a session whose drain is over.
+    fn close_drained(&mut self, session: SessionId) {
+        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let Some(drain) = entry.drain.take() else { return };
+        if let Some(timer) = &drain.timer {
+            self.reaper.disarm(timer);
+        }
+        // A prompt may have called the drain off in the store before we hear of it.
+        let only_if_draining = drain.waiters.is_empty();
+        self.begin_close(session, drain.depth, only_if_draining, drain.waiters);
+    }
+
+    fn request_close(&mut self, request: CloseRequest) {
+        let CloseRequest { session, depth, until, reply } = request;
+        if self.stopping.is_some() {
+            reply.into_iter().for_each(refuse);
+            return;
+        }
+        match until {
+            Some(until) => {
+                self.drain(session, depth, until, reply);
+                self.wake(session);
+            }
+            None => self.begin_close(session, depth, false, reply.into_iter().collect()),
+        }
+    }
+
+    /// Begins a close, joins the one under way, or queues behind a shallower one.
+    fn begin_close(
+        &mut self,
+        session: SessionId,
+        depth: Depth,
+        only_if_draining: bool,
+        mut waiters: Vec<Reply>,
+    ) {
+        let Some(commands) = self.commands.upgrade() else { return };
+        let active_ms = self.context.uptime_ms();
+        let entry = self.entries.entry(session).or_insert_with(|| Entry::new(active_ms));
+        entry.disarm(&mut self.reaper);
+        if let Some(drain) = entry.drain.take() {
+            if let Some(timer) = &drain.timer {
+                self.reaper.disarm(timer);
+            }
+            if depth == Depth::Unload {
+                // Asked to end, and only unloaded, because the worker stops: the drain is on disk
+                // and goes on at the next start.
+                drain.waiters.into_iter().for_each(refuse);
+            } else {
+                waiters.extend(drain.waiters);
+            }
+        }
+        let run = match std::mem::replace(&mut entry.phase, Phase::Idle) {
+            Phase::Closing(mut closing) => {
+                closing.join(depth, waiters);
+                entry.phase = Phase::Closing(closing);
+                return;
+            }
+            Phase::Running(run) => Some(*run),
+            Phase::Idle => None,
+        };
+        let handle = run.as_ref().map(|run| run.handle.clone());
+        entry.phase = Phase::Closing(Box::new(Closing {
+            run,
+            depth,
+            waiters,
+            another: None,
+            woken: false,
+        }));
+        let context = Arc::clone(&self.context);
+        tokio::spawn(async move {
+            let end = close(context, session, handle, depth, only_if_draining).await;
+            // The dispatcher ends only after every close, or with the process.
+            let _stopped = commands.send(Command::Closed { session, end }).await;
+        });
+    }
+
+    fn closed(&mut self, session: SessionId, end: CloseEnd) {
+        let Some(mut entry) = self.entries.remove(&session) else { return };
+        let closing = match std::mem::replace(&mut entry.phase, Phase::Idle) {
+            Phase::Closing(closing) => *closing,
+            phase => unreachable!("session {session} ended a close in phase {}", phase.name()),
+        };
+        let Closing { run, depth, waiters, mut another, mut woken } = closing;
+        match end {
+            CloseEnd::Done(report) => {
+                // What an abort gave back or a drain left is worked on; the session stays ended.
+                woken |= report.depth > Depth::Unload && report.pending_left > 0;
+                answer(waiters, || Ok(report.clone()));
+                // Nobody may be listening.
+                let _nobody = self.events.send(SessionEvent::Closed(report));
+            }
+            CloseEnd::DrainCalledOff => {
+                woken = true;
+                if let Some(run) = run {
+                    run.shared.stop_draining();
+                    entry.phase = Phase::Running(Box::new(run));
+                }
+                self.entries.insert(session, entry);
+                if !waiters.is_empty() {
+                    // They asked for a close without a condition and joined this one.
+                    let (wanted, others) = another.get_or_insert_with(|| (depth, Vec::new()));
+                    *wanted = depth.max(*wanted);
+                    others.extend(waiters);
+                }
+            }
+            CloseEnd::Failed(error) => {
+                answer(waiters, || Err(CloseError::Session(Arc::clone(&error))));
+            }
+        }
+        match another {
+            Some((_, waiters)) if self.stopping.is_some() => waiters.into_iter().for_each(refuse),
+            Some((depth, waiters)) => {
+                self.begin_close(session, depth, false, waiters);
+                if woken {
+                    self.wake(session);
+                }
+                return;
+            }
+            None => {}
+        }
+        if self.stopping.is_some() {
+            // Also the run of a drain that was called off: it is ended like the others.
+            if self.entries.contains_key(&session) {
+                self.begin_close(session, Depth::Unload, false, Vec::new());
+            }
+        } else if woken {
+            self.wake(session);
+        }
+    }
+
+    fn arm_idle(&mut self, session: SessionId, delay_ms: u64) {
+        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let delay = Duration::from_millis(delay_ms);
+        let armed = self.reaper.arm(Nomination::Idle(session), delay);
+        if let Some(old) = entry.idle.replace(armed) {
+            self.reaper.disarm(&old);
+        }
+    }
+
+    fn arm_due(&mut self, session: SessionId, delay: Duration) {
+        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let armed = self.reaper.arm(Nomination::Due(session), delay);
+        if let Some(old) = entry.due.replace(armed) {
+            self.reaper.disarm(&old);
+        }
+    }
+
+    fn live(&self) -> Vec<Live> {
+        let now = self.context.uptime_ms();
+        let live = |(session, entry): (&SessionId, &Entry)| Live {
+            session: *session,
+            activity: entry.activity(),
+            working_on: entry.run().and_then(|run| run.shared.working_on()),
+            idle_ms: now.saturating_sub(entry.active_ms()),
+        };
+        self.entries.iter().map(live).collect()
+    }
+}
+
+fn answer(waiters: Vec<Reply>, what: impl Fn() -> Result<CloseReport, CloseError>) {
+    for waiter in waiters {
+        // The asker may have gone.
+        let _asker_gone = waiter.send(what());
+    }
+}
+
+fn refuse(waiter: Reply) {
+    answer(vec![waiter], || Err(CloseError::Stopping));
+}

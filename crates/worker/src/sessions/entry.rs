@@ -1,0 +1,126 @@
+//! What the dispatcher keeps of one session.
+//!
+//! Data and the few questions about it; every decision is the dispatcher's.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio_util::time::delay_queue::Key;
+
+use super::CloseError;
+use super::close::RunHandle;
+use super::reaper::Reaper;
+use super::report::{Activity, CloseReport, Depth};
+use super::run::RunShared;
+
+/// Where a close is answered.
+pub(super) type Reply = oneshot::Sender<Result<CloseReport, CloseError>>;
+
+/// One session in memory. Small: there may be ten thousand idle ones.
+pub(super) struct Entry {
+    pub(super) phase: Phase,
+    /// [`super::Context::uptime_ms`] of the last event.
+    pub(super) active_ms: u64,
+    /// Armed while the session is idle.
+    pub(super) idle: Option<Key>,
+    /// Armed while the session has work that is not due yet.
+    pub(super) due: Option<Key>,
+    /// Set while the session is to close as soon as its backlog is worked.
+    pub(super) drain: Option<Box<Drain>>,
+}
+
+/// Whether and how a session is in work.
+pub(super) enum Phase {
+    Idle,
+    Running(Box<Run>),
+    Closing(Box<Closing>),
+}
+
+/// A generator's run.
+pub(super) struct Run {
+    /// Tells a late end from the present run's.
+    pub(super) serial: u64,
+    pub(super) shared: Arc<RunShared>,
+    pub(super) handle: RunHandle,
+}
+
+/// A close that waits for the backlog.
+pub(super) struct Drain {
+    /// `None` once it has fired.
+    pub(super) timer: Option<Key>,
+    pub(super) depth: Depth,
+    /// Those who asked for the close; empty when the agent's end did.
+    pub(super) waiters: Vec<Reply>,
+}
+
+/// A close under way.
+pub(super) struct Closing {
+    /// The run that is being stopped, until it has ended.
+    pub(super) run: Option<Run>,
+    pub(super) depth: Depth,
+    pub(super) waiters: Vec<Reply>,
+    /// A close that has to follow, since it was asked for meanwhile and goes deeper.
+    pub(super) another: Option<(Depth, Vec<Reply>)>,
+    /// Whether something came meanwhile; it is worked afterwards.
+    pub(super) woken: bool,
+}
+
+impl Entry {
+    pub(super) fn new(active_ms: u64) -> Self {
+        Self { phase: Phase::Idle, active_ms, idle: None, due: None, drain: None }
+    }
+
+    /// Takes back the nominations of an idle session.
+    pub(super) fn disarm(&mut self, reaper: &mut Reaper) {
+        for key in [self.idle.take(), self.due.take()].into_iter().flatten() {
+            reaper.disarm(&key);
+        }
+    }
+
+    /// The run that works, or that a close is stopping.
+    pub(super) fn run(&self) -> Option<&Run> {
+        match &self.phase {
+            Phase::Idle => None,
+            Phase::Running(run) => Some(run),
+            Phase::Closing(closing) => closing.run.as_ref(),
+        }
+    }
+
+    /// [`super::Context::uptime_ms`] of the last event or settled message.
+    pub(super) fn active_ms(&self) -> u64 {
+        self.run().map_or(0, |run| run.shared.active_ms()).max(self.active_ms)
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        match &self.phase {
+            Phase::Closing(_) => Activity::Closing,
+            _ if self.drain.is_some() => Activity::Draining,
+            Phase::Running(run) if run.shared.working_on().is_some() => Activity::Working,
+            Phase::Running(_) => Activity::Waiting,
+            Phase::Idle => Activity::Idle,
+        }
+    }
+}
+
+impl Phase {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running(_) => "running",
+            Self::Closing(_) => "closing",
+        }
+    }
+}
+
+impl Closing {
+    /// Lets others wait for this close, or for a deeper one after it.
+    pub(super) fn join(&mut self, depth: Depth, waiters: impl IntoIterator<Item = Reply>) {
+        if depth <= self.depth {
+            self.waiters.extend(waiters);
+            return;
+        }
+        let (deepest, others) = self.another.get_or_insert_with(|| (depth, Vec::new()));
+        *deepest = depth.max(*deepest);
+        others.extend(waiters);
+    }
+}

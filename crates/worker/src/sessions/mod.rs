@@ -1,0 +1,222 @@
+//! The life of sessions in memory: one dispatcher, a run a session with work, one way to close.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!  API, ingest --Wake/Drain/Close--> dispatcher --starts--> run: stream of claims -> generator
+//!                                        ^  ^                  |
+//!                             reaper ----+  +--- Ended --------+   close: mark, stop, settle
+//!                          (nominates)      +--- Closed -----------+
+//! ```
+//!
+//! The dispatcher is the only owner of what is in memory; everyone else sends it a command and may
+//! leave a reply slot. It never waits for a run, a close or the store: they are tasks of their own
+//! and report back. So all decisions fall in one place, one after the other, and no lock is held.
+//!
+//! Modules in reading order: `dispatcher` (decides), `entry` (what it keeps), `run` (works), `stream` (claims), `wake` (the
+//! wake-up between the two), `close` (ends), `reaper` (deadlines), `report` (what is said).
+
+mod close;
+mod dispatcher;
+mod entry;
+mod reaper;
+mod report;
+mod run;
+mod stream;
+mod sync;
+mod wake;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sessiond_queue::error::{SessionError, StoreError};
+use sessiond_queue::ids::{Generation, SessionId, Timestamp};
+use sessiond_queue::store::Store;
+use sessiond_queue::types::Effect;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::time::Instant;
+
+pub use self::report::{Activity, CloseReport, Depth, GeneratorEnd, Live, SessionEvent};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::generator::GeneratorFactory;
+
+/// Commands waiting for the dispatcher; beyond it senders wait, which slows enqueues down instead
+/// of filling memory.
+const COMMANDS_MAX: usize = 4096;
+
+/// Events a subscriber may lag behind.
+const EVENTS_MAX: usize = 256;
+
+/// Sessions resumed at once at start-up, and the pause after them: a worker that comes back to
+/// thousands of backlogs must not starve the hooks of today.
+const RESUME_BATCH: usize = 64;
+const RESUME_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a purge has to clear besides the store's rows.
+#[async_trait]
+pub trait ResultIndex: Send + Sync + 'static {
+    /// Removes everything of a session. Must not fail: what cannot be removed now is removed when
+    /// the index is next rebuilt.
+    async fn forget(&self, session: SessionId);
+}
+
+/// What every part of this module works with.
+pub struct Context {
+    /// The queue.
+    pub store: Arc<dyn Store>,
+    /// The instance's number.
+    pub generation: Generation,
+    /// The wall clock.
+    pub clock: Clock,
+    /// The configuration.
+    pub settings: Arc<Config>,
+    /// Opens generators.
+    pub factory: Arc<dyn GeneratorFactory>,
+    /// Follows the results.
+    pub index: Arc<dyn ResultIndex>,
+    /// Rung after each confirm.
+    pub confirmed: Arc<Notify>,
+    /// When the worker started.
+    pub started: Instant,
+}
+
+impl Context {
+    /// Milliseconds since the start, monotonic.
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The wait after the `failures`-th failure in a row: doubles up to the cap, minus up to a
+    /// quarter, so that what failed together does not come back together.
+    pub(crate) fn backoff(&self, failures: u32) -> Duration {
+        let queue = &self.settings.queue;
+        let doublings = failures.saturating_sub(1).min(20);
+        let full_ms = (queue.backoff_base_ms << doublings).min(queue.backoff_cap_ms);
+        let jitter_ms = uuid::Uuid::new_v4().as_u128() as u64 % (full_ms / 4 + 1);
+        Duration::from_millis(full_ms - jitter_ms)
+    }
+}
+
+/// A close was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// The session does not exist, or the store failed.
+    #[error(transparent)]
+    Session(Arc<SessionError>),
+    /// The worker is stopping; the close can be asked for after the next start.
+    #[error("close the session: the worker is stopping")]
+    Stopping,
+}
+
+/// The handle to the dispatcher.
+#[derive(Clone)]
+pub struct Sessions {
+    commands: mpsc::Sender<dispatcher::Command>,
+    events: broadcast::Sender<SessionEvent>,
+    context: Arc<Context>,
+}
+
+impl Sessions {
+    /// Starts the dispatcher.
+    pub fn start(context: Arc<Context>) -> Self {
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let (events, _) = broadcast::channel(EVENTS_MAX);
+        let handle = Self { commands, events, context };
+        dispatcher::start(&handle, inbox);
+        handle
+    }
+
+    /// Tells that something was enqueued for a session. What it was only matters for the drain.
+    pub async fn wake(&self, session: SessionId, effect: &Effect) {
+        let command = match effect {
+            Effect::None => dispatcher::Command::Wake(session),
+            Effect::Start | Effect::Prompt(_) => dispatcher::Command::Reopened(session),
+            Effect::End { drain_until } => {
+                dispatcher::Command::Drain { session, until: *drain_until }
+            }
+        };
+        self.send(command).await;
+    }
+
+    /// Closes a session; with `drain` once its backlog is worked. Requests for one session are one
+    /// close, and the deepest of them counts.
+    pub async fn close(
+        &self,
+        session: SessionId,
+        depth: Depth,
+        drain: bool,
+    ) -> Result<CloseReport, CloseError> {
+        let mut until = None;
+        if drain && depth > Depth::Unload {
+            let now = self.context.clock.now();
+            let drain_max = Duration::from_millis(self.context.settings.session.drain_max_ms);
+            until = Some(now.after(drain_max));
+            let drain = self.context.store.begin_drain(session, now.after(drain_max), now).await;
+            drain.map_err(|error| CloseError::Session(Arc::new(error)))?;
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = dispatcher::CloseRequest { session, depth, until, reply: Some(reply) };
+        self.send(dispatcher::Command::Close(request)).await;
+        answer.await.unwrap_or(Err(CloseError::Stopping))
+    }
+
+    /// Every session in memory.
+    pub async fn live(&self) -> Vec<Live> {
+        let (reply, answer) = oneshot::channel();
+        self.send(dispatcher::Command::Live(reply)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// What happens from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<SessionEvent> {
+        self.events.subscribe()
+    }
+
+    /// Takes up what earlier instances left: closes, drains, backlogs; paced.
+    pub async fn resume(&self) -> Result<usize, StoreError> {
+        let unfinished = self.context.store.unfinished().await?;
+        for batch in unfinished.chunks(RESUME_BATCH) {
+            for item in batch {
+                let session = item.session;
+                let command = match (item.closing, item.drain_until) {
+                    (Some(depth), _) => dispatcher::Command::Close(dispatcher::CloseRequest {
+                        session,
+                        depth: depth.into(),
+                        until: None,
+                        reply: None,
+                    }),
+                    (None, Some(until)) => dispatcher::Command::Drain { session, until },
+                    (None, None) => dispatcher::Command::Wake(session),
+                };
+                self.send(command).await;
+            }
+            tokio::time::sleep(RESUME_PAUSE).await;
+        }
+        Ok(unfinished.len())
+    }
+
+    /// Unloads every session in parallel and ends the dispatcher. Returns when all are out of
+    /// memory; the caller sets the deadline.
+    pub async fn shutdown(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.send(dispatcher::Command::Shutdown(reply)).await;
+        // An error means that the dispatcher has ended already.
+        let _ended = answer.await;
+    }
+
+    async fn send(&self, command: dispatcher::Command) {
+        // The dispatcher ends only at shutdown; what is not delivered then is on disk and is
+        // resumed at the next start.
+        let _stopped = self.commands.send(command).await;
+    }
+}
+
+/// Time left until `until`.
+fn left(until: Timestamp, clock: Clock) -> Duration {
+    until.since(clock.now())
+}

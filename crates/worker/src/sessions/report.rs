@@ -1,0 +1,104 @@
+//! What is said about sessions: their live state, and what a close did.
+
+use sessiond_queue::ids::{MessageId, SessionId};
+use sessiond_queue::types::{CloseDepth, Life};
+use serde::{Deserialize, Serialize};
+
+/// How deep a close goes. Each depth includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// Out of memory; the rows stay and the agent's life goes on.
+    Unload,
+    /// The session ends; the rows stay.
+    Close,
+    /// The rows go too.
+    Purge,
+}
+
+impl Depth {
+    /// The durable mark of this depth; an unload needs none.
+    pub fn mark(self) -> Option<CloseDepth> {
+        match self {
+            Self::Unload => None,
+            Self::Close => Some(CloseDepth::Close),
+            Self::Purge => Some(CloseDepth::Purge),
+        }
+    }
+}
+
+impl From<CloseDepth> for Depth {
+    fn from(depth: CloseDepth) -> Self {
+        match depth {
+            CloseDepth::Close => Self::Close,
+            CloseDepth::Purge => Self::Purge,
+        }
+    }
+}
+
+/// What became of the generator in a close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GeneratorEnd {
+    /// None was running.
+    None,
+    /// It finished its message and ended.
+    Stopped,
+    /// It did not end in time and was aborted; its claim was given back.
+    Aborted,
+}
+
+/// What a close did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseReport {
+    /// The session.
+    pub session: SessionId,
+    /// How deep it went.
+    pub depth: Depth,
+    /// What became of the generator.
+    pub generator: GeneratorEnd,
+    /// How long the generator was waited for.
+    pub waited_ms: u64,
+    /// Claims given back because of an abort.
+    pub released: u64,
+    /// Messages left pending.
+    pub pending_left: i64,
+    /// The session's life afterwards; `null`: its row is gone, or it never had one.
+    pub life: Option<Life>,
+}
+
+/// What a session in memory is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activity {
+    /// No generator.
+    Idle,
+    /// A generator waits for messages.
+    Waiting,
+    /// A generator works on a message.
+    Working,
+    /// It closes as soon as its backlog is worked.
+    Draining,
+    /// It is being unloaded, closed or purged.
+    Closing,
+}
+
+/// One session in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// The session.
+    pub session: SessionId,
+    /// What it is doing.
+    pub activity: Activity,
+    /// The message in work.
+    pub working_on: Option<MessageId>,
+    /// How long nothing has happened.
+    pub idle_ms: u64,
+}
+
+/// What subscribers are told.
+#[derive(Clone, Debug)]
+pub enum SessionEvent {
+    /// A session left memory, ended or is gone.
+    Closed(CloseReport),
+}
