@@ -14,6 +14,9 @@ pub enum StoreError {
     /// A stored row is not of the shape the code expects.
     #[error("read a stored row: {0}")]
     Corrupt(String),
+    /// It was opened for reading only.
+    #[error("write to the queue: it is open for reading only")]
+    ReadOnly,
     /// The store is closed, or its writer has ended.
     #[error("use the queue: it is closed")]
     Closed,

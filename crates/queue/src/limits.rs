@@ -63,3 +63,11 @@ pub const LIST_DEFAULT: u32 = 100;
 
 /// Rows of a listing at most.
 pub const LIST_MAX: u32 = 1000;
+
+/// Rows of a listing for what the caller asked: 0 means the default, and there is a most.
+pub(crate) fn list_limit(asked: u32) -> u32 {
+    match asked {
+        0 => LIST_DEFAULT,
+        asked => asked.min(LIST_MAX),
+    }
+}

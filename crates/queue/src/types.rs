@@ -112,14 +112,41 @@ pub enum Life {
     Ended,
 }
 
+impl Life {
+    /// Every stage, in the order of a session's life.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Closing, Self::Ended];
+
+    /// The word used in SQL, HTTP and the CLI.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// How deep a durable close goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CloseDepth {
     /// The session ends; its rows stay.
     Close,
-    /// Its rows of this epoch and earlier ones go too.
+    /// Its rows of the epochs before the mark go too.
     Purge,
+}
+
+impl CloseDepth {
+    /// Every depth, the shallow one first.
+    pub const ALL: [Self; 2] = [Self::Close, Self::Purge];
+
+    /// The word used in SQL, HTTP and the CLI.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Purge => "purge",
+        }
+    }
 }
 
 /// One session, as stored.

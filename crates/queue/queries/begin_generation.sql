@@ -1,0 +1,1 @@
+UPDATE meta SET generation = generation + 1, instance = ?, begun_at = ? RETURNING generation

@@ -1,0 +1,1 @@
+SELECT state, count(*) FROM messages WHERE session = ? AND epoch < ? GROUP BY state

@@ -1,0 +1,1 @@
+SELECT id, session, seq FROM messages WHERE state = 'dead' AND session = ? ORDER BY id

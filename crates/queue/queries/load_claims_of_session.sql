@@ -1,0 +1,4 @@
+SELECT id, session, seq, epoch, state, attempt, rescues, accepted_at, not_before, finished_at,
+       generation, claim_seq, last_error
+FROM messages
+WHERE session = ? AND state IN ('pending', 'claimed') AND state = 'claimed'

@@ -1,0 +1,4 @@
+UPDATE counters
+SET pending = ?, claimed = ?, done = ?, dead = ?, cancelled = ?, duplicates = ?,
+    sessions_open = ?, sessions_closing = ?, sessions_ended = ?,
+    last_session = ?, last_message = ?, last_result = ?, last_claim = ?

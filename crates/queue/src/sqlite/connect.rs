@@ -1,0 +1,225 @@
+//! Opening the file: who may read it, how each connection is set up, and the schema.
+//!
+//! SQLite ignores a pragma it does not know and takes some values only at certain times, so each is
+//! read back on each connection and compared.
+
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _,
+    SqliteConnection, SqlitePool,
+};
+
+use crate::error::OpenError;
+use crate::limits::Limits;
+
+/// Readers at once. Each is a thread and a cache; the queries are short.
+const READERS_MAX: u32 = 2;
+
+/// Prepared statements kept by the writer: each of its statements in each size, roughly.
+const WRITER_STATEMENTS: usize = 80;
+
+/// Prepared statements kept by a reader.
+const READER_STATEMENTS: usize = 16;
+
+/// How a connection is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Writer,
+    Reader,
+}
+
+/// The pragmas of a connection: name, value to set, value to be read back.
+///
+/// The page caches are small because the operating system caches the file anyway; the log is
+/// folded into the file at 2,000 pages (8 MiB), two batches of the largest size.
+fn pragmas(role: Role, limits: &Limits) -> Vec<(&'static str, String, String)> {
+    let pragma = |name, set: &str, read: &str| (name, set.to_owned(), read.to_owned());
+    let busy_ms = limits.busy_timeout.as_millis().to_string();
+    let mut pragmas = vec![
+        ("busy_timeout", busy_ms.clone(), busy_ms),
+        pragma("synchronous", "FULL", "2"),
+        pragma("foreign_keys", "ON", "1"),
+        pragma("temp_store", "MEMORY", "2"),
+        pragma("trusted_schema", "OFF", "0"),
+        pragma("cell_size_check", "ON", "1"),
+        pragma("mmap_size", "0", "0"),
+    ];
+    match role {
+        Role::Writer => pragmas.extend([
+            pragma("journal_mode", "WAL", "wal"),
+            pragma("wal_autocheckpoint", "2000", "2000"),
+            pragma("journal_size_limit", "8388608", "8388608"),
+            pragma("cache_size", "-1024", "-1024"),
+        ]),
+        Role::Reader => pragmas.extend([
+            pragma("query_only", "ON", "1"),
+            pragma("cache_size", "-256", "-256"),
+        ]),
+    }
+    pragmas
+}
+
+/// Opens the writing connection and brings the schema up to date; also returns the pragmas as read
+/// back.
+pub(super) async fn writer(
+    path: &Path,
+    limits: &Limits,
+) -> Result<(SqliteConnection, Vec<(String, String)>), OpenError> {
+    keep_private(path).map_err(|error| open_error(path, error.into()))?;
+    let options = options(path).statement_cache_capacity(WRITER_STATEMENTS);
+    let mut conn = options
+        .connect()
+        .await
+        .map_err(|error| open_error(path, error))?;
+    let pragmas = set_up(&mut conn, Role::Writer, path, limits).await?;
+    migrator()
+        .run(&mut conn)
+        .await
+        .map_err(|source| OpenError::Migrate {
+            path: path.to_owned(),
+            source,
+        })?;
+    Ok((conn, pragmas))
+}
+
+/// A pool of readers, opened when they are needed.
+pub(super) fn readers(path: &Path, limits: &Limits) -> SqlitePool {
+    let options = options(path)
+        .read_only(true)
+        .statement_cache_capacity(READER_STATEMENTS);
+    let (path, limits) = (path.to_owned(), *limits);
+    SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        // No timers, so that an idle store never wakes; two idle readers cost less.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .after_connect(move |conn, _| {
+            let path = path.clone();
+            Box::pin(async move {
+                let set_up = set_up(conn, Role::Reader, &path, &limits).await;
+                set_up
+                    .map(drop)
+                    .map_err(|error| sqlx::Error::Configuration(error.into()))
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// Checks that a file that is only read has the schema this code reads; returns the pragmas of the
+/// reader.
+pub(super) async fn check_reader(
+    path: &Path,
+    limits: &Limits,
+) -> Result<Vec<(String, String)>, OpenError> {
+    let options = options(path).read_only(true);
+    let mut conn = options
+        .connect()
+        .await
+        .map_err(|error| open_error(path, error))?;
+    let pragmas = set_up(&mut conn, Role::Reader, path, limits).await?;
+    let applied = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+        .fetch_one(&mut conn)
+        .await
+        .map_err(|error| open_error(path, error))?;
+    conn.close()
+        .await
+        .map_err(|error| open_error(path, error))?;
+    if applied == schema_version() {
+        return Ok(pragmas);
+    }
+    Err(OpenError::Migrate {
+        path: path.to_owned(),
+        source: if applied < schema_version() {
+            sqlx::migrate::MigrateError::VersionTooNew(schema_version(), applied)
+        } else {
+            sqlx::migrate::MigrateError::VersionMissing(applied)
+        },
+    })
+}
+
+/// The number of the newest migration.
+pub(super) fn schema_version() -> i64 {
+    migrator()
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or_default()
+}
+
+fn migrator() -> Migrator {
+    let migration = |version, description: &'static str, sql: &'static str| {
+        let kind = MigrationType::Simple;
+        Migration::new(version, description.into(), kind, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![migration(
+        1,
+        "init",
+        include_str!("../../migrations/0001_init.sql"),
+    )])
+}
+
+/// Creates the file for its owner alone, or takes others' rights away; SQLite gives its log the
+/// same rights.
+fn keep_private(path: &Path) -> std::io::Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .thread_name(|number| format!("queue-db-{number}"))
+        .disable_statement_logging()
+}
+
+async fn set_up(
+    conn: &mut SqliteConnection,
+    role: Role,
+    path: &Path,
+    limits: &Limits,
+) -> Result<Vec<(String, String)>, OpenError> {
+    let mut read_back = Vec::new();
+    for (name, value, wanted) in pragmas(role, limits) {
+        let set = AssertSqlSafe(format!("PRAGMA {name} = {value}"));
+        let get = AssertSqlSafe(format!("PRAGMA {name}"));
+        sqlx::raw_sql(set)
+            .execute(&mut *conn)
+            .await
+            .map_err(|error| open_error(path, error))?;
+        let row = sqlx::raw_sql(get)
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(|error| open_error(path, error))?;
+        let got = row
+            .try_get_unchecked::<String, _>(0)
+            .map_err(|error| open_error(path, error))?;
+        if got != wanted {
+            return Err(OpenError::Pragma {
+                path: path.to_owned(),
+                name,
+                wanted,
+                got,
+            });
+        }
+        read_back.push((name.to_owned(), got));
+    }
+    Ok(read_back)
+}
+
+fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
+    OpenError::Open {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,367 @@
+//! The queue on SQLite: the handle that callers hold.
+//!
+//! Writes go as requests to the one task that owns the writing connection (`writer`); reads go to a
+//! small pool. In reading order: `connect` opens the file, `statements` holds the SQL, `request` is
+//! what the handle sends, `writer` makes batches, `work` is one transaction; `enqueue`, `settle`,
+//! `claim`, `backlog` and `lifecycle` are the operations, `sessions`, `counters` and `transition`
+//! the state they change; `rows` and `read` are the way out.
+
+mod backlog;
+mod claim;
+mod connect;
+mod counters;
+mod enqueue;
+mod lifecycle;
+mod read;
+mod request;
+mod rows;
+mod sessions;
+mod settle;
+mod statements;
+mod transition;
+mod work;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use self::request::{Call, NewEvent, Operation, Request, Settle, Take};
+use self::work::Work;
+use crate::error::{EnqueueError, MessageError, OpenError, SessionError, SettleError, StoreError};
+use crate::ids::{Generation, MessageId, SessionId, Timestamp};
+use crate::limits::Limits;
+use crate::store::Store;
+use crate::types::{
+    Claimed, CloseDepth, Closed, Confirm, Enqueue, Marked, Message, MessageFilter, OpenSession,
+    Receipt, Redriven, Release, ReleaseWhy, Released, Rescued, ResultFilter, Session,
+    SessionFilter, State, Stats, StoreInfo, StoredResult, Unfinished, Verification,
+};
+
+/// A durable queue in one SQLite file.
+///
+/// Must be opened and used within a tokio runtime. One process at a time may have it open for
+/// writing; whoever opens it sees to that (the worker's instance lock does).
+pub struct SqliteStore {
+    path: PathBuf,
+    pragmas: Vec<(String, String)>,
+    readers: SqlitePool,
+    /// `None` once closed; never there in a store that is only read.
+    writer: Mutex<Option<mpsc::Sender<Request>>>,
+    /// Ends when all senders are gone; locked while a close waits for it.
+    writer_task: AsyncMutex<Option<JoinHandle<SqliteConnection>>>,
+    read_only: bool,
+}
+
+impl SqliteStore {
+    /// Opens a queue for reading and writing. The file is created if it is not there (its directory
+    /// must be), made private to its owner (0600) and migrated to the present schema.
+    pub async fn open(path: impl AsRef<Path>, limits: Limits) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let (conn, pragmas) = connect::writer(path, &limits).await?;
+        // As many requests may wait as make the next batch; more wait at the sending side.
+        let (tx, rx) = mpsc::channel(limits.batch_max.max(1));
+        let task = tokio::spawn(writer::run(Work::new(conn, limits), rx));
+        Ok(Self::assemble(path, &limits, pragmas, Some((tx, task))))
+    }
+
+    /// Opens a queue for reading only, for example beside a running worker; every write answers
+    /// [`StoreError::ReadOnly`]. The file must be there, with the present schema.
+    pub async fn open_read_only(path: impl AsRef<Path>, limits: Limits) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let pragmas = connect::check_reader(path, &limits).await?;
+        Ok(Self::assemble(path, &limits, pragmas, None))
+    }
+
+    fn assemble(
+        path: &Path,
+        limits: &Limits,
+        pragmas: Vec<(String, String)>,
+        writer: Option<(mpsc::Sender<Request>, JoinHandle<SqliteConnection>)>,
+    ) -> Self {
+        let readers = connect::readers(path, limits);
+        let read_only = writer.is_none();
+        let (tx, task) = writer.unzip();
+        Self {
+            path: path.to_owned(),
+            pragmas,
+            readers,
+            writer: Mutex::new(tx),
+            writer_task: AsyncMutex::new(task),
+            read_only,
+        }
+    }
+
+    /// Sends a request to the writer and waits for its answer.
+    async fn ask<Q, T, E: From<StoreError>>(
+        &self,
+        question: Q,
+        request: impl FnOnce(Call<Q, T, E>) -> Request,
+    ) -> Result<T, E> {
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(writer) = writer else {
+            return Err(self.refusal().into());
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = request(Call::new(question, reply));
+        if writer.send(request).await.is_err() {
+            return Err(StoreError::Closed.into());
+        }
+        answer
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    async fn run<O: Operation>(&self, operation: O) -> Result<O::Answer, O::Error> {
+        self.ask(operation, |call| Request::Single(Box::new(call)))
+            .await
+    }
+
+    fn refusal(&self) -> StoreError {
+        if self.read_only && !self.readers.is_closed() {
+            StoreError::ReadOnly
+        } else {
+            StoreError::Closed
+        }
+    }
+
+    /// The pool, while the store is open.
+    fn readers(&self) -> Result<&SqlitePool, StoreError> {
+        if self.readers.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        Ok(&self.readers)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn begin_generation(
+        &self,
+        instance: &str,
+        now: Timestamp,
+    ) -> Result<Generation, StoreError> {
+        let instance = instance.to_owned();
+        self.run(lifecycle::BeginGeneration { instance, now }).await
+    }
+
+    async fn enqueue(&self, event: Enqueue, now: Timestamp) -> Result<Receipt, EnqueueError> {
+        self.ask(NewEvent { event, now }, Request::Enqueue).await
+    }
+
+    async fn claim(
+        &self,
+        session: SessionId,
+        owner: Generation,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
+        let take = Take {
+            session,
+            owner,
+            now,
+        };
+        self.ask(take, Request::Claim).await
+    }
+
+    async fn confirm(&self, confirm: Confirm, now: Timestamp) -> Result<(), SettleError> {
+        self.ask(Settle::Confirm(confirm, now), Request::Settle)
+            .await
+            .map(drop)
+    }
+
+    async fn release(&self, release: Release, now: Timestamp) -> Result<Released, SettleError> {
+        if let ReleaseWhy::GiveBack { reason, .. } = &release.why {
+            tracing::debug!(
+                message.id = release.message.0,
+                reason,
+                "give back an attempt"
+            );
+        }
+        match self
+            .ask(Settle::Release(release, now), Request::Settle)
+            .await?
+        {
+            State::Dead => Ok(Released::Dead),
+            _ => Ok(Released::Pending),
+        }
+    }
+
+    async fn release_session(
+        &self,
+        session: SessionId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        tracing::debug!(session.id = %session, reason, "give back what the session holds");
+        self.run(backlog::ReleaseSession { session, now }).await
+    }
+
+    async fn rescue(&self, owner: Generation, now: Timestamp) -> Result<Rescued, StoreError> {
+        self.run(backlog::Rescue { owner, now }).await
+    }
+
+    async fn cancel(&self, message: MessageId, now: Timestamp) -> Result<Message, MessageError> {
+        self.run(backlog::Cancel { message, now }).await
+    }
+
+    async fn redrive(&self, message: MessageId, now: Timestamp) -> Result<Redriven, MessageError> {
+        self.run(backlog::Redrive { message, now }).await
+    }
+
+    async fn redrive_all(
+        &self,
+        session: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Vec<Redriven>, StoreError> {
+        self.run(backlog::RedriveAll { session, now }).await
+    }
+
+    async fn open_session(
+        &self,
+        open: OpenSession,
+        now: Timestamp,
+    ) -> Result<Session, SessionError> {
+        self.run(lifecycle::Open { open, now }).await
+    }
+
+    async fn patch_metadata(
+        &self,
+        session: SessionId,
+        patch: Map<String, Value>,
+        _now: Timestamp,
+    ) -> Result<Session, SessionError> {
+        self.run(lifecycle::PatchMetadata { session, patch }).await
+    }
+
+    async fn begin_drain(
+        &self,
+        session: SessionId,
+        until: Timestamp,
+        _now: Timestamp,
+    ) -> Result<(), SessionError> {
+        self.run(lifecycle::BeginDrain { session, until }).await
+    }
+
+    async fn mark_closing(
+        &self,
+        session: SessionId,
+        depth: CloseDepth,
+        only_if_draining: bool,
+        _now: Timestamp,
+    ) -> Result<Marked, SessionError> {
+        let mark = lifecycle::MarkClosing {
+            session,
+            depth,
+            only_if_draining,
+        };
+        self.run(mark).await
+    }
+
+    async fn purge_rows(&self, session: SessionId, _now: Timestamp) -> Result<(), SessionError> {
+        self.run(lifecycle::PurgeRows { session }).await
+    }
+
+    async fn finish_close(
+        &self,
+        session: SessionId,
+        _now: Timestamp,
+    ) -> Result<Closed, SessionError> {
+        self.run(lifecycle::FinishClose { session }).await
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<Session>, StoreError> {
+        read::session(self.readers()?, session).await
+    }
+
+    async fn find_session(&self, agent: &str, key: &str) -> Result<Option<Session>, StoreError> {
+        read::find_session(self.readers()?, agent, key).await
+    }
+
+    async fn sessions(&self, filter: SessionFilter) -> Result<Vec<Session>, StoreError> {
+        read::sessions(self.readers()?, filter).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
+        read::unfinished(self.readers()?).await
+    }
+
+    async fn due_at(&self, session: SessionId) -> Result<Option<Timestamp>, StoreError> {
+        read::due_at(self.readers()?, session).await
+    }
+
+    async fn checkpoint(&self, session: SessionId) -> Result<Option<String>, StoreError> {
+        read::checkpoint(self.readers()?, session).await
+    }
+
+    async fn message(&self, message: MessageId) -> Result<Option<Message>, StoreError> {
+        read::message(self.readers()?, message).await
+    }
+
+    async fn messages(&self, filter: MessageFilter) -> Result<Vec<Message>, StoreError> {
+        read::messages(self.readers()?, filter).await
+    }
+
+    async fn results(&self, filter: ResultFilter) -> Result<Vec<StoredResult>, StoreError> {
+        read::results(self.readers()?, filter).await
+    }
+
+    async fn stats(&self) -> Result<Stats, StoreError> {
+        read::stats(self.readers()?).await
+    }
+
+    async fn info(&self) -> Result<StoreInfo, StoreError> {
+        let engine_version = read::engine_version(self.readers()?).await?;
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        Ok(StoreInfo {
+            engine: "sqlite".to_owned(),
+            size_bytes: file_bytes(&self.path),
+            wal_bytes: file_bytes(Path::new(&wal)),
+            path: Some(self.path.clone()),
+            schema_version: connect::schema_version(),
+            engine_version,
+            pragmas: self.pragmas.clone(),
+        })
+    }
+
+    async fn verify(&self) -> Result<Verification, StoreError> {
+        read::verify(self.readers()?).await
+    }
+
+    async fn close(&self) {
+        drop(
+            self.writer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        // The task ends once the requests under way are answered. Whoever closes second waits here.
+        let mut task = self.writer_task.lock().await;
+        let conn = match task.take() {
+            Some(task) => task.await.ok(),
+            None => None,
+        };
+        // The writer closes last: the last connection folds the log into the file, and a reader
+        // cannot.
+        self.readers.close().await;
+        if let Some(conn) = conn
+            && let Err(error) = conn.close().await
+        {
+            tracing::warn!(%error, path = %self.path.display(), "the database did not close cleanly");
+        }
+    }
+}
+
+/// Bytes of a file, 0 when it is not there: the log is not, after a clean close.
+fn file_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}

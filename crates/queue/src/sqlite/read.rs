@@ -1,0 +1,215 @@
+//! What is read outside the writer: single rows, listings, counters and checks.
+//!
+//! A reader sees the last commit; it neither waits for the writer nor holds it up.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Acquire as _, QueryBuilder, Row as _, Sqlite, SqlitePool};
+
+use super::rows::{self, Columns};
+use super::statements::{
+    DUE_AT, GET_CHECKPOINT, GET_SESSION, GET_SESSION_BY_KEY, LIST_MESSAGES, LIST_RESULTS,
+    LIST_SESSIONS, RECOUNT, STATS, UNFINISHED,
+};
+use crate::error::StoreError;
+use crate::ids::{MessageId, SessionId, Timestamp};
+use crate::limits::list_limit;
+use crate::types::{
+    Message, MessageFilter, ResultFilter, Session, SessionFilter, State, Stats, StoredResult,
+    Unfinished, Verification,
+};
+
+pub(super) async fn session(
+    pool: &SqlitePool,
+    id: SessionId,
+) -> Result<Option<Session>, StoreError> {
+    let row = GET_SESSION.query().bind(id.0).fetch_optional(pool).await?;
+    row.as_ref().map(rows::session).transpose()
+}
+
+pub(super) async fn find_session(
+    pool: &SqlitePool,
+    agent: &str,
+    key: &str,
+) -> Result<Option<Session>, StoreError> {
+    let query = GET_SESSION_BY_KEY
+        .query()
+        .bind(agent.to_owned())
+        .bind(key.to_owned());
+    let row = query.fetch_optional(pool).await?;
+    row.as_ref().map(rows::session).transpose()
+}
+
+pub(super) async fn sessions(
+    pool: &SqlitePool,
+    filter: SessionFilter,
+) -> Result<Vec<Session>, StoreError> {
+    list(pool, &mut sessions_query(filter), rows::session).await
+}
+
+pub(super) async fn unfinished(pool: &SqlitePool) -> Result<Vec<Unfinished>, StoreError> {
+    let found = UNFINISHED.query().fetch_all(pool).await?;
+    found.iter().map(rows::unfinished).collect()
+}
+
+pub(super) async fn due_at(
+    pool: &SqlitePool,
+    session: SessionId,
+) -> Result<Option<Timestamp>, StoreError> {
+    match DUE_AT.query().bind(session.0).fetch_optional(pool).await? {
+        None => Ok(None),
+        Some(row) => Columns::of(&row).optional_time(),
+    }
+}
+
+pub(super) async fn checkpoint(
+    pool: &SqlitePool,
+    session: SessionId,
+) -> Result<Option<String>, StoreError> {
+    let row = GET_CHECKPOINT
+        .query()
+        .bind(session.0)
+        .fetch_optional(pool)
+        .await?;
+    row.as_ref().map(|row| Columns::of(row).get()).transpose()
+}
+
+pub(super) async fn message(
+    pool: &SqlitePool,
+    id: MessageId,
+) -> Result<Option<Message>, StoreError> {
+    let row = message_query(id).build().fetch_optional(pool).await?;
+    row.as_ref().map(rows::message).transpose()
+}
+
+pub(super) async fn messages(
+    pool: &SqlitePool,
+    filter: MessageFilter,
+) -> Result<Vec<Message>, StoreError> {
+    list(pool, &mut messages_query(filter), rows::message).await
+}
+
+pub(super) async fn results(
+    pool: &SqlitePool,
+    filter: ResultFilter,
+) -> Result<Vec<StoredResult>, StoreError> {
+    list(pool, &mut results_query(filter), rows::stored_result).await
+}
+
+pub(super) async fn stats(pool: &SqlitePool) -> Result<Stats, StoreError> {
+    rows::stats(&STATS.query().fetch_one(pool).await?)
+}
+
+pub(super) async fn engine_version(pool: &SqlitePool) -> Result<String, StoreError> {
+    Ok(sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(pool)
+        .await?)
+}
+
+/// The engine's checks and the recount, of one snapshot.
+pub(super) async fn verify(pool: &SqlitePool) -> Result<Verification, StoreError> {
+    let mut conn = pool.acquire().await?;
+    let mut snapshot = conn.begin().await?;
+    let mut found = Verification::default();
+    for row in sqlx::query("PRAGMA integrity_check")
+        .fetch_all(&mut *snapshot)
+        .await?
+    {
+        let complaint: String = row.try_get(0)?;
+        if complaint != "ok" {
+            found.integrity.push(complaint);
+        }
+    }
+    for row in sqlx::query("PRAGMA foreign_key_check")
+        .fetch_all(&mut *snapshot)
+        .await?
+    {
+        let table: String = row.try_get(0)?;
+        found
+            .integrity
+            .push(format!("a row of {table} refers to one that is not there"));
+    }
+    for row in RECOUNT.query().fetch_all(&mut *snapshot).await? {
+        let mut c = Columns::of(&row);
+        let (name, counter, recount) = (c.get()?, c.get()?, c.get()?);
+        if counter != recount {
+            found.miscounts.push((name, counter, recount));
+        }
+    }
+    snapshot.rollback().await?;
+    Ok(found)
+}
+
+async fn list<T>(
+    pool: &SqlitePool,
+    query: &mut QueryBuilder<Sqlite>,
+    read: fn(&SqliteRow) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let found = query.build().fetch_all(pool).await?;
+    found.iter().map(read).collect()
+}
+
+/// One message with its payload.
+pub(super) fn message_query(id: MessageId) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(LIST_MESSAGES.sql());
+    query.push(" AND m.id = ").push_bind(id.0);
+    query
+}
+
+fn sessions_query(filter: SessionFilter) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(LIST_SESSIONS.sql());
+    if let Some(agent) = filter.agent {
+        query.push(" AND agent = ").push_bind(agent);
+    }
+    if let Some(project) = filter.project {
+        query.push(" AND project = ").push_bind(project);
+    }
+    if let Some(life) = filter.life {
+        query.push(" AND life = ").push_bind(life.as_str());
+    }
+    query
+        .push(" ORDER BY active_at DESC, num DESC LIMIT ")
+        .push_bind(list_limit(filter.limit));
+    query
+}
+
+fn messages_query(filter: MessageFilter) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(LIST_MESSAGES.sql());
+    if let Some(session) = filter.session {
+        query.push(" AND s.id = ").push_bind(session.0);
+    }
+    if let Some(state) = filter.state {
+        // A literal, because a partial index does not serve a parameter.
+        query.push(format_args!(" AND m.state = '{}'", state.as_str()));
+        if state == State::Pending {
+            query.push(" AND m.state IN ('pending', 'claimed')");
+        }
+    }
+    if let Some(after) = filter.after {
+        query.push(" AND m.id > ").push_bind(after.0);
+    }
+    query
+        .push(" ORDER BY m.id LIMIT ")
+        .push_bind(list_limit(filter.limit));
+    query
+}
+
+fn results_query(filter: ResultFilter) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(LIST_RESULTS.sql());
+    if let Some(session) = filter.session {
+        query.push(" AND s.id = ").push_bind(session.0);
+    }
+    if let Some(project) = filter.project {
+        query.push(" AND s.project = ").push_bind(project);
+    }
+    if let Some(kind) = filter.kind {
+        query.push(" AND r.kind = ").push_bind(kind);
+    }
+    if let Some(after) = filter.after {
+        query.push(" AND r.id > ").push_bind(after.0);
+    }
+    let order = if filter.newest_first { "DESC" } else { "ASC" };
+    query
+        .push(format_args!(" ORDER BY r.id {order} LIMIT "))
+        .push_bind(list_limit(filter.limit));
+    query
+}

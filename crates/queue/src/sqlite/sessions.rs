@@ -1,0 +1,246 @@
+//! Sessions in the writer's memory: the rows it has read, and what becomes of a life.
+//!
+//! The writer is the only one to write, so what it holds is what is stored. The cache is bounded
+//! and dropped as a whole, at a rollback or when it is full: one statement reads back what a batch
+//! needs.
+
+use std::collections::HashMap;
+
+use crate::ids::{Epoch, Seq, SessionId, Timestamp};
+use crate::limits::{PROMPT_KEPT_BYTES, REASON_KEPT_BYTES};
+use crate::types::{CloseDepth, Closed, Effect, Life, Marked, SessionRef, Usage};
+use crate::validate::kept;
+
+/// Sessions held at most: about half a megabyte.
+const HELD_MAX: usize = 1024;
+
+/// What the writer has to know of a session, and what it has changed.
+#[derive(Clone, Debug)]
+pub(super) struct SessionRow {
+    /// The number of its row.
+    pub(super) num: i64,
+    pub(super) id: SessionId,
+    pub(super) agent: String,
+    pub(super) key: String,
+    pub(super) life: Life,
+    pub(super) close_depth: Option<CloseDepth>,
+    pub(super) drain_until: Option<Timestamp>,
+    /// A start or a prompt came while it was closing.
+    pub(super) reopen: bool,
+    pub(super) epoch: Epoch,
+    pub(super) prompt_number: i64,
+    pub(super) active_at: Timestamp,
+    pub(super) next_seq: Seq,
+    pub(super) pending: i64,
+    pub(super) dead: i64,
+    pub(super) success_at: Option<Timestamp>,
+    pub(super) consecutive_failures: i64,
+    pub(super) usage: Usage,
+    /// The next four are never read by the writer: `Some` is a value to be stored.
+    pub(super) project: Option<String>,
+    pub(super) cwd: Option<String>,
+    pub(super) prompt: Option<String>,
+    pub(super) last_error: Option<String>,
+    /// Whether it differs from what is stored.
+    pub(super) changed: bool,
+}
+
+impl SessionRow {
+    /// A session that was not known.
+    pub(super) fn new(num: i64, agent: &str, key: &str, now: Timestamp) -> Self {
+        Self {
+            num,
+            id: SessionId::mint(),
+            agent: agent.to_owned(),
+            key: key.to_owned(),
+            life: Life::Open,
+            close_depth: None,
+            drain_until: None,
+            reopen: false,
+            epoch: Epoch::default(),
+            prompt_number: 0,
+            active_at: now,
+            next_seq: Seq(1),
+            pending: 0,
+            dead: 0,
+            success_at: None,
+            consecutive_failures: 0,
+            usage: Usage::default(),
+            project: None,
+            cwd: None,
+            prompt: None,
+            last_error: None,
+            changed: true,
+        }
+    }
+
+    /// The next place in the session.
+    pub(super) fn take_seq(&mut self) -> Seq {
+        let seq = self.next_seq;
+        self.next_seq = seq.next();
+        seq
+    }
+
+    /// What an event means for the session's life.
+    pub(super) fn apply(&mut self, effect: &Effect) {
+        match effect {
+            Effect::None => {}
+            Effect::Start => self.start(),
+            Effect::Prompt(prompt) => {
+                self.start();
+                self.prompt = Some(kept(prompt, PROMPT_KEPT_BYTES).to_owned());
+                self.prompt_number += 1;
+            }
+            Effect::End { drain_until } => self.drain(*drain_until),
+        }
+    }
+
+    /// Remembers where the agent works, as far as it says so.
+    pub(super) fn refresh(&mut self, cwd: Option<&String>, project: Option<&String>) {
+        self.cwd = cwd.cloned().or(self.cwd.take());
+        self.project = project.cloned().or(self.project.take());
+    }
+
+    /// The agent is there (again).
+    pub(super) fn start(&mut self) {
+        match self.life {
+            Life::Open => self.drain_until = None,
+            Life::Closing => self.reopen = true,
+            Life::Ended => self.life = Life::Open,
+        }
+    }
+
+    /// The agent is gone, or somebody wants it to be.
+    pub(super) fn drain(&mut self, until: Timestamp) {
+        match self.life {
+            Life::Open => self.drain_until = Some(until),
+            // Whoever came while it was closing has left again.
+            Life::Closing => self.reopen = false,
+            Life::Ended => {}
+        }
+    }
+
+    /// The durable mark of a close.
+    pub(super) fn mark_closing(&mut self, depth: CloseDepth, only_if_draining: bool) -> Marked {
+        if let Some(marked) = self.close_depth {
+            let depth = depth.max(marked);
+            self.close_depth = Some(depth);
+            return Marked::Closing(depth);
+        }
+        if only_if_draining && self.drain_until.is_none() {
+            return Marked::DrainCalledOff;
+        }
+        self.life = Life::Closing;
+        self.close_depth = Some(depth);
+        self.drain_until = None;
+        self.epoch = self.epoch.next();
+        Marked::Closing(depth)
+    }
+
+    /// Clears the mark of a session whose row stays.
+    pub(super) fn finish_close(&mut self) -> Closed {
+        if self.life == Life::Closing {
+            self.life = if self.reopen { Life::Open } else { Life::Ended };
+            self.close_depth = None;
+            self.reopen = false;
+        }
+        Closed {
+            life: Some(self.life),
+            pending: self.pending,
+        }
+    }
+
+    /// An attempt at one of its messages failed.
+    pub(super) fn count_failure(&mut self, reason: &str) {
+        self.consecutive_failures += 1;
+        self.last_error = Some(kept(reason, REASON_KEPT_BYTES).to_owned());
+    }
+}
+
+/// The rows the writer holds.
+#[derive(Default)]
+pub(super) struct Sessions {
+    rows: HashMap<i64, SessionRow>,
+    by_id: HashMap<SessionId, i64>,
+    by_key: HashMap<(String, String), i64>,
+}
+
+impl Sessions {
+    pub(super) fn by_num(&self, num: i64) -> Option<&SessionRow> {
+        self.rows.get(&num)
+    }
+
+    pub(super) fn num_of_id(&self, id: SessionId) -> Option<i64> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn num_of(&self, session: &SessionRef) -> Option<i64> {
+        match session {
+            SessionRef::Id(id) => self.num_of_id(*id),
+            SessionRef::Key { agent, key } => {
+                self.by_key.get(&(agent.clone(), key.clone())).copied()
+            }
+        }
+    }
+
+    /// A held row, to be changed by `change`, which marks it for storing.
+    pub(super) fn change<T>(&mut self, num: i64, change: impl FnOnce(&mut SessionRow) -> T) -> T {
+        let row = self
+            .rows
+            .get_mut(&num)
+            .expect("the batch has read its sessions");
+        row.changed = true;
+        change(row)
+    }
+
+    pub(super) fn hold(&mut self, row: SessionRow) {
+        self.by_id.insert(row.id, row.num);
+        self.by_key
+            .insert((row.agent.clone(), row.key.clone()), row.num);
+        self.rows.insert(row.num, row);
+    }
+
+    pub(super) fn forget(&mut self, num: i64) {
+        if let Some(row) = self.rows.remove(&num) {
+            self.by_id.remove(&row.id);
+            self.by_key.remove(&(row.agent, row.key));
+        }
+    }
+
+    /// What has to be stored.
+    pub(super) fn changed(&self) -> Vec<SessionRow> {
+        let mut changed: Vec<_> = self
+            .rows
+            .values()
+            .filter(|row| row.changed)
+            .cloned()
+            .collect();
+        changed.sort_unstable_by_key(|row| row.num);
+        changed
+    }
+
+    /// All of it has been handed to the engine.
+    pub(super) fn set_stored(&mut self, stored: &[SessionRow]) {
+        for SessionRow { num, .. } in stored {
+            let Some(row) = self.rows.get_mut(num) else {
+                continue;
+            };
+            row.changed = false;
+            row.project = None;
+            row.cwd = None;
+            row.prompt = None;
+            row.last_error = None;
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Keeps to its bound, between two batches.
+    pub(super) fn trim(&mut self) {
+        if self.rows.len() > HELD_MAX {
+            self.clear();
+        }
+    }
+}

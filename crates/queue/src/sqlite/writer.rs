@@ -1,0 +1,89 @@
+//! The one task that writes: it turns requests into batches and batches into transactions.
+//!
+//! While one batch commits, the next requests gather in the channel, so that a batch is as large as
+//! the load makes it and nothing ever waits for company. A batch that fails is rolled back and its
+//! requests are repeated one by one, so that only the one at fault errs.
+
+use sqlx::SqliteConnection;
+use tokio::sync::mpsc;
+
+use super::request::Request;
+use super::work::Work;
+use super::{claim, enqueue, settle};
+use crate::error::StoreError;
+
+/// Works requests until all senders are gone, then hands the connection back to be closed.
+pub(super) async fn run(mut work: Work, mut requests: mpsc::Receiver<Request>) -> SqliteConnection {
+    let mut batch = Vec::new();
+    while let Some(first) = requests.recv().await {
+        let mut bytes = first.bytes();
+        batch.push(first);
+        while batch.len() < work.limits.batch_max && bytes < work.limits.batch_max_bytes {
+            let Ok(request) = requests.try_recv() else {
+                break;
+            };
+            bytes += request.bytes();
+            batch.push(request);
+        }
+        work_batch(&mut work, &mut batch).await;
+    }
+    work.conn
+}
+
+/// Works a batch and sends every answer.
+async fn work_batch(work: &mut Work, batch: &mut Vec<Request>) {
+    let outcome = transact(work, batch).await;
+    match outcome {
+        Ok(()) => batch.drain(..).for_each(Request::finish),
+        Err(error) if batch.len() > 1 => {
+            tracing::warn!(%error, requests = batch.len(), "a batch failed, repeat it one by one");
+            for request in batch.drain(..) {
+                let mut single = [request];
+                let outcome = transact(work, &mut single).await;
+                let [request] = single;
+                match outcome {
+                    Ok(()) => request.finish(),
+                    Err(error) => request.fail(error),
+                }
+            }
+        }
+        Err(error) => {
+            if let Some(request) = batch.pop() {
+                request.fail(error);
+            }
+        }
+    }
+}
+
+async fn transact(work: &mut Work, batch: &mut [Request]) -> Result<(), StoreError> {
+    let outcome = match work.begin().await {
+        Ok(()) => work_kinds(work, batch).await,
+        Err(error) => Err(error),
+    };
+    if outcome.is_err() {
+        work.rollback().await;
+    }
+    outcome
+}
+
+/// All requests of a batch are under way at once, so any order between them is right; this one
+/// lets a claim see the event that was sent with it.
+async fn work_kinds(work: &mut Work, batch: &mut [Request]) -> Result<(), StoreError> {
+    let (mut enqueues, mut settles) = (Vec::new(), Vec::new());
+    let (mut claims, mut singles) = (Vec::new(), Vec::new());
+    for request in batch {
+        match request {
+            Request::Enqueue(call) => enqueues.push(call),
+            Request::Settle(call) => settles.push(call),
+            Request::Claim(call) => claims.push(call),
+            Request::Single(call) => singles.push(call),
+        }
+    }
+    enqueue::run(work, &mut enqueues).await?;
+    settle::run(work, &mut settles).await?;
+    claim::run(work, &mut claims).await?;
+    for call in singles {
+        call.run(work).await?;
+    }
+    work.commit().await
+}
