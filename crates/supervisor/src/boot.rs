@@ -1,0 +1,54 @@
+//! Which boot of which host this is.
+//!
+//! Pids, start times and pidfd inodes mean something within one boot only.
+
+use serde::{Deserialize, Serialize};
+
+/// One boot of one kernel: random, made by the kernel at its start. Containers on one kernel
+/// share it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BootId(pub String);
+
+impl BootId {
+    /// The running one.
+    ///
+    /// # Errors
+    /// [`BootError`] where the kernel does not tell: `/proc` is not mounted, or it is not Linux.
+    pub fn current() -> Result<Self, BootError> {
+        #[cfg(target_os = "linux")]
+        {
+            const PATH: &str = "/proc/sys/kernel/random/boot_id";
+            let text = std::fs::read_to_string(PATH).map_err(BootError::Read)?;
+            match text.trim() {
+                "" => Err(BootError::Empty),
+                id => Ok(Self(id.to_owned())),
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        Err(BootError::Unsupported)
+    }
+}
+
+/// The boot id could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The kernel's file could not be read.
+    #[error("read the boot id")]
+    Read(#[source] std::io::Error),
+    /// The kernel's file held nothing.
+    #[error("read the boot id: it is empty")]
+    Empty,
+    /// This platform has none that can be read without `unsafe`.
+    #[error("read the boot id: not on this platform")]
+    Unsupported,
+}
+
+/// The host's name, as `uname -n` prints it. It may change while the host runs: tell hosts apart
+/// by their [`BootId`] first.
+pub fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
