@@ -10,24 +10,22 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct BootId(pub String);
 
-impl BootId {
-    /// The running one.
-    ///
-    /// # Errors
-    /// [`BootError`] where the kernel does not tell: `/proc` is not mounted, or it is not Linux.
-    pub fn current() -> Result<Self, BootError> {
-        #[cfg(target_os = "linux")]
-        {
-            const PATH: &str = "/proc/sys/kernel/random/boot_id";
-            let text = std::fs::read_to_string(PATH).map_err(BootError::Read)?;
-            match text.trim() {
-                "" => Err(BootError::Empty),
-                id => Ok(Self(id.to_owned())),
-            }
+/// The running boot.
+///
+/// # Errors
+/// [`BootError`] where the kernel does not tell: `/proc` is not mounted, or it is not Linux.
+pub fn boot_id() -> Result<BootId, BootError> {
+    #[cfg(target_os = "linux")]
+    {
+        const PATH: &str = "/proc/sys/kernel/random/boot_id";
+        let text = std::fs::read_to_string(PATH).map_err(BootError::Read)?;
+        match text.trim() {
+            "" => Err(BootError::Empty),
+            id => Ok(BootId(id.to_owned())),
         }
-        #[cfg(not(target_os = "linux"))]
-        Err(BootError::Unsupported)
     }
+    #[cfg(not(target_os = "linux"))]
+    Err(BootError::Unsupported)
 }
 
 /// The boot id could not be had.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::boot::{BootError, BootId};
+use crate::boot::{self, BootError, BootId};
 use crate::observe::{self, Observation};
 
 /// What tells one process from every other of its host.
@@ -113,7 +113,7 @@ impl ProcessIdentity {
         if !may_be_child(self.pid) {
             return Standing::Unverifiable(Doubt::RefusedPid(self.pid));
         }
-        let boot = match BootId::current() {
+        let boot = match boot::boot_id() {
             Ok(boot) => boot,
             Err(error) => return Standing::Unverifiable(Doubt::NoFacts(error.to_string())),
         };
@@ -128,7 +128,7 @@ impl ProcessIdentity {
             Observation::Running(facts) => Ok(Self {
                 pid,
                 start_ticks: facts.start_ticks,
-                boot_id: BootId::current().map_err(|source| IdentityError::Boot { pid, source })?,
+                boot_id: boot::boot_id().map_err(|source| IdentityError::Boot { pid, source })?,
                 pidfs_inode: facts.pidfs_inode,
             }),
             Observation::Ended => Err(IdentityError::Gone(pid)),

@@ -48,7 +48,7 @@ mod observe;
 pub mod registry;
 pub mod tag;
 
-pub use boot::{BootError, BootId, host_name};
+pub use boot::{BootError, BootId, boot_id, host_name};
 pub use identity::{Doubt, IdentityError, ProcessIdentity, Standing};
 pub use registry::{Listing, OpenError, PutError, Registry, RemoveError, SpawnRecord};
 pub use tag::{TAG_VARIABLE, Tag, TagError};

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::boot::BootId;
+use crate::boot;
 use crate::identity::{Doubt, ProcessIdentity, Standing};
 use crate::tag::Tag;
 
@@ -76,7 +76,7 @@ impl SpawnRecord {
         let Some(identity) = &self.identity else {
             return Standing::Unverifiable(Doubt::NoIdentity);
         };
-        let same_boot = BootId::current().is_ok_and(|boot| boot == identity.boot_id);
+        let same_boot = boot::boot_id().is_ok_and(|boot| boot == identity.boot_id);
         if !same_boot && self.host != host {
             return Standing::Unverifiable(Doubt::OtherHost(self.host.clone()));
         }
