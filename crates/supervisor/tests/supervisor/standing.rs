@@ -36,6 +36,21 @@ fn identity_taken_twice_is_the_same_and_another_child_has_another() {
 }
 
 #[test]
+fn identity_has_a_pidfs_inode_from_linux_6_9_on() {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>());
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        panic!("the kernel's release is of another form: {release}");
+    };
+    let own = ProcessIdentity::own().unwrap();
+    let expected = (major, minor) >= (6, 9);
+    assert_eq!(own.pidfs_inode.is_some(), expected, "{release}: {own:?}");
+}
+
+#[test]
 fn identity_survives_its_json() {
     let child = TestChild::start("");
     let identity = ProcessIdentity::of(child.pid()).unwrap();
