@@ -168,7 +168,8 @@ impl Acceptor {
         let (code, message) = (error.code(), crate::errors::chain(error));
         tracing::warn!(agent, code, message, bytes = raw.len(), "event set aside");
         let set_aside = Arc::clone(&self.set_aside);
-        let put = move || set_aside.put(&agent, code, &message, &raw);
+        let now = self.context.clock.now();
+        let put = move || set_aside.put(now, &agent, code, &message, &raw);
         match tokio::task::spawn_blocking(put).await {
             Ok(Ok(_path)) => {}
             Ok(Err(error)) => tracing::error!(%error, "an event could not be set aside"),

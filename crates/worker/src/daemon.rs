@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sessiond_queue::error::{OpenError, StoreError};
 use sessiond_queue::ids::SessionId;
-use sessiond_queue::sqlite::SqliteStore;
+use sessiond_queue::SqliteStore;
 use sessiond_queue::store::Store;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -113,7 +113,7 @@ pub async fn run(
                 (None, Some(port)) => Listening::Port(port),
                 (None, None) => Listening::Off,
             },
-            set_aside,
+            set_aside: Arc::clone(&set_aside),
         },
         stop: stop.clone(),
         ready: AtomicBool::new(false),
@@ -123,13 +123,13 @@ pub async fn run(
     let token = place.token()?;
     let servers = serve(Arc::clone(&api), listeners, &token, &stop);
     place.publish(&discovery)?;
-    drop(adopt_start_lock());
+    drop(adopt_start_lock(&layout));
 
     let rescued = store.rescue(generation, clock.now()).await?;
     if rescued.pending + rescued.dead > 0 {
         tracing::info!(rescued.pending, rescued.dead, "claims of earlier instances rescued");
     }
-    let intake = SpoolIntake::start(layout.clone(), acceptor, stop.clone()).await;
+    let intake = SpoolIntake::start(layout.clone(), acceptor, set_aside, stop.clone()).await;
     let resumed = sessions.resume().await?;
     tracing::info!(resumed, start_ms = context.uptime_ms(), "worker ready");
     api.ready.store(true, Ordering::Release);

@@ -134,7 +134,7 @@ impl Discovery {
             instance: format!("{pid}-{}", started_at.0),
             pid,
             started_at,
-            boot_id: boot_id().unwrap_or_default(),
+            boot_id: boot_id().map(|id| id.0).unwrap_or_default(),
             host: host_name(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             socket: layout.socket(),

@@ -1,9 +1,33 @@
-//! skeleton
+//! The worker of sessiond: takes agents' events in, feeds them to their sessions' generators, and
+//! answers for both.
+//!
+//! The way of an event: `accept` reads it by its agent's rules (`agents`) and stores it; `sessions`
+//! wakes its session, whose run brings it to a `generator` (by default the `digest`) and confirms
+//! it; `search` and `context` find the results again.
+//!
+//! Modules in reading order: `daemon` builds the parts and starts them; `http` and `cli` are the
+//! edges; `doctor` judges the whole. `wire` is shared with the hook client, which is a binary of
+//! its own and uses nothing else from here.
+
+pub mod accept;
+pub mod agents;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod context;
+pub mod daemon;
+pub mod digest;
+pub mod doctor;
 pub mod errors;
 pub mod generator;
+pub mod home;
+pub mod http;
+pub mod instance;
+pub mod launch;
+pub mod project;
+pub mod search;
 pub mod sessions;
+pub mod set_aside;
+pub mod spool;
+pub mod spool_intake;
 pub mod wire;
-pub mod agents { #[derive(Clone,Copy)] pub enum Agent{Generic} impl std::str::FromStr for Agent{ type Err=(); fn from_str(_:&str)->Result<Self,()> {Ok(Agent::Generic)}} }
-pub mod digest { use sessiond_queue::{ids::*,types::*}; pub struct DigestMessage<'a>{pub seq:Seq,pub kind:&'a str,pub agent_id:Option<&'a str>,pub accepted_at:Timestamp,pub payload:&'a str} pub struct Digested{pub results:Vec<NewResult>,pub checkpoint:String} pub fn digest(_a:crate::agents::Agent,_c:Option<&str>,_m:&DigestMessage<'_>)->Digested{Digested{results:vec![],checkpoint:String::new()}} }

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sessiond_queue::ids::{EventId, Timestamp};
+use sessiond_queue::ids::Timestamp;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::accept::{Acceptor, Incoming};
+use crate::clock::Clock;
+use crate::set_aside::SetAside;
 use crate::spool::{Frame, SinkVerdict, SpoolWatch, ingest};
 use crate::wire::layout::Layout;
 
@@ -25,27 +26,32 @@ pub struct SpoolIntake {
 
 impl SpoolIntake {
     /// Takes in what is there, then goes on in the background until `stop`.
-    pub async fn start(layout: Layout, acceptor: Arc<Acceptor>, stop: CancellationToken) -> Self {
+    pub async fn start(
+        layout: Layout,
+        acceptor: Arc<Acceptor>,
+        set_aside: Arc<SetAside>,
+        stop: CancellationToken,
+    ) -> Self {
         // Subscribe first, then look.
-        let watch = SpoolWatch::start(&layout.spool_dir());
-        let first = take_in(&layout, &acceptor).await;
+        let watch = SpoolWatch::new(&layout.spool_dir());
+        let mouth = Mouth { layout, acceptor, set_aside };
+        let mut is_clear = mouth.take_in().await;
         let task = tokio::spawn(async move {
-            let mut watch = match watch {
+            let watch = match watch {
                 Ok(watch) => Some(watch),
                 Err(error) => {
-                    tracing::error!(%error, "the spool cannot be watched; looking every second");
+                    let error = crate::errors::chain(&error);
+                    tracing::error!(error, "the spool cannot be watched; looking every second");
                     None
                 }
             };
-            let mut is_clear = first;
             loop {
-                let look_again = tokio::time::sleep(LATER);
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = changed(&mut watch) => {}
-                    () = look_again, if !is_clear || watch.is_none() => {}
+                    () = changed(watch.as_ref()) => {}
+                    () = tokio::time::sleep(LATER), if !is_clear || watch.is_none() => {}
                 }
-                is_clear = take_in(&layout, &acceptor).await;
+                is_clear = mouth.take_in().await;
             }
         });
         Self { task }
@@ -59,35 +65,49 @@ impl SpoolIntake {
     }
 }
 
-async fn changed(watch: &mut Option<SpoolWatch>) {
+async fn changed(watch: Option<&SpoolWatch>) {
     match watch {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,
     }
 }
 
-/// Whether nothing has to be tried again.
-async fn take_in(layout: &Layout, acceptor: &Acceptor) -> bool {
-    let sink = async |frame: Frame| store(acceptor, frame).await;
-    match ingest(&layout.spool_dir(), sink).await {
-        Ok(report) => report.later == 0,
-        Err(error) => {
-            tracing::error!(%error, "the spool cannot be read");
-            false
-        }
-    }
+struct Mouth {
+    layout: Layout,
+    acceptor: Arc<Acceptor>,
+    set_aside: Arc<SetAside>,
 }
 
-async fn store(acceptor: &Acceptor, frame: Frame) -> SinkVerdict {
-    let incoming = Incoming {
-        agent: &frame.agent,
-        event_id: EventId(Uuid::from_bytes(frame.event_id)),
-        fired_at: Timestamp(frame.fired_at_ms),
-        raw: &frame.payload,
-    };
-    match acceptor.accept(incoming).await {
-        Ok(_) => SinkVerdict::Stored,
-        Err(error) if error.is_temporary() => SinkVerdict::TryLater,
-        Err(error) => SinkVerdict::Refused(error.to_string()),
+impl Mouth {
+    /// Whether nothing has to be tried again.
+    async fn take_in(&self) -> bool {
+        let spool = self.layout.spool_dir();
+        let now = || Clock.now();
+        match ingest(&spool, &self.set_aside, now, |frame| self.store(frame)).await {
+            Ok(report) => {
+                if report.stored + report.refused + report.damaged > 0 {
+                    tracing::info!(?report, "spool taken in");
+                }
+                report.left == 0
+            }
+            Err(error) => {
+                tracing::error!(%error, "the spool cannot be read");
+                false
+            }
+        }
+    }
+
+    async fn store(&self, frame: Frame) -> SinkVerdict {
+        let incoming = Incoming {
+            agent: &frame.agent,
+            event_id: frame.event_id,
+            fired_at: Timestamp(frame.fired_at_ms),
+            raw: &frame.payload,
+        };
+        match self.acceptor.accept(incoming).await {
+            Ok(_) => SinkVerdict::Stored,
+            Err(error) if error.is_temporary() => SinkVerdict::TryLater,
+            Err(_) => SinkVerdict::Refused,
+        }
     }
 }

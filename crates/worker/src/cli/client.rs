@@ -5,21 +5,21 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{CliError, Global};
-use crate::wire::socket::SocketPath;
+use crate::wire::socket::{SocketAddress, socket_address};
 
 /// A connection to the worker of a home.
 pub(super) struct Client {
     http: reqwest::Client,
     /// Keeps the directory open that a very long path is reached through.
-    _socket: SocketPath,
+    _socket: SocketAddress,
 }
 
 impl Client {
     pub(super) fn new(global: &Global) -> Result<Self, CliError> {
         let socket =
-            SocketPath::new(&global.layout.socket()).map_err(|_| CliError::NotRunning)?;
+            socket_address(&global.layout.socket()).map_err(|_| CliError::NotRunning)?;
         let http = reqwest::Client::builder()
-            .unix_socket(socket.as_path())
+            .unix_socket(socket.path())
             .build()
             .map_err(anyhow::Error::new)?;
         Ok(Self { http, _socket: socket })

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use sessiond_queue::sqlite::SqliteStore;
+use sessiond_queue::SqliteStore;
+use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 
 use super::client::Client;
@@ -34,7 +35,7 @@ pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliE
 async fn stopped(global: &Global, deep: bool) -> Report {
     let path = global.layout.queue_db();
     let store: Option<Arc<dyn Store>> = if path.exists() {
-        match SqliteStore::open_read_only(&path).await {
+        match SqliteStore::open_read_only(&path, Limits::default()).await {
             Ok(store) => Some(Arc::new(store)),
             Err(error) => {
                 eprintln!("sessiond: {}", crate::errors::chain(&error));

@@ -2,6 +2,7 @@
 //! whose worker is not running.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,10 +75,9 @@ impl Doctor {
     }
 
     /// What hooks left.
-    pub async fn spool_status(&self) -> SpoolStatus {
+    pub async fn spool_status(&self) -> io::Result<SpoolStatus> {
         let layout = self.layout.clone();
-        let read = tokio::task::spawn_blocking(move || SpoolStatus::read(&layout)).await;
-        read.unwrap_or_default()
+        tokio::task::spawn_blocking(move || SpoolStatus::read(&layout)).await?
     }
 }
 
@@ -186,15 +186,15 @@ fn session(
 async fn spool_report(layout: &Layout, set_aside: Arc<SetAside>) -> SpoolReport {
     let layout = layout.clone();
     let read = move || {
-        let status = SpoolStatus::read(&layout);
-        let rejected = set_aside.list();
-        SpoolReport {
+        let status = SpoolStatus::read(&layout)?;
+        let rejected = set_aside.list()?;
+        Ok(SpoolReport {
             files: status.files,
             bytes: status.bytes,
             oldest_at: status.oldest_at,
             lost: status.lost,
             dropped: status.dropped,
-            rejected_count: rejected.len() as u64,
+            rejected_count: rejected.len() as u64 + set_aside.forgotten(),
             rejected: rejected
                 .into_iter()
                 .rev()
@@ -207,9 +207,14 @@ async fn spool_report(layout: &Layout, set_aside: Arc<SetAside>) -> SpoolReport 
                     path: rejected.path,
                 })
                 .collect(),
-        }
+            problem: None,
+        })
     };
-    tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    let read = tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.into()));
+    read.unwrap_or_else(|error: io::Error| SpoolReport {
+        problem: Some(error.to_string()),
+        ..SpoolReport::default()
+    })
 }
 
 fn free_bytes(path: &Path) -> Option<u64> {

@@ -173,8 +173,10 @@ pub struct SpoolReport {
     pub dropped: u64,
     /// Events that could not be accepted, newest first; at most 20.
     pub rejected: Vec<RejectedReport>,
-    /// How many there are.
+    /// How many there ever were, with those that made room for newer ones.
     pub rejected_count: u64,
+    /// Why the rest could not be read.
+    pub problem: Option<String>,
 }
 
 /// One event that could not be accepted.

@@ -234,6 +234,14 @@ fn spool(report: &Report, findings: &mut Vec<Finding>) {
             "look at them under rejected/ in the home, mend the hook, and remove them",
         ));
     }
+    if let Some(problem) = &spool.problem {
+        findings.push(finding(
+            Level::Failing,
+            "spool_unreadable",
+            format!("the spool cannot be read: {problem}"),
+            "mend the modes of spool/ and rejected/ in the home",
+        ));
+    }
     let age = spool.oldest_at.map_or(Duration::ZERO, |at| report.at.since(at));
     if spool.files > 0 && report.instance.is_some() && age >= STUCK {
         findings.push(finding(

@@ -46,8 +46,13 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
         sessions: stats.sessions,
         active: live.len(),
         index_behind: api.indexer.behind().await?,
-        spool_files: api.doctor.spool_status().await.files,
+        spool_files: api.doctor.spool_status().await.map_err(spool_unreadable)?.files,
     }))
+}
+
+fn spool_unreadable(error: std::io::Error) -> ApiError {
+    let message = format!("read the spool: {error}");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "spool_unreadable", message)
 }
 
 fn depth(stats: &Stats) -> i64 {

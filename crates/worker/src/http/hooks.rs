@@ -19,7 +19,7 @@ use super::{Api, ApiError};
 use crate::accept::{ContextWanted, Incoming};
 use crate::agents::context_output;
 use crate::sessions::SessionEvent;
-use crate::wire::{EVENT_ID_HEADER, FIRED_AT_HEADER, OUTPUT_HEADER};
+use crate::wire::http::{EVENT_ID_HEADER, FIRED_AT_HEADER, OUTPUT_AGENT, OUTPUT_HEADER};
 
 /// Sessions of a project that are looked at for one that is just closing.
 const SIBLINGS_MAX: u32 = 20;
@@ -45,7 +45,7 @@ pub(super) async fn post(
             Ok(Some(output)) => {
                 let headers = [
                     (header::CONTENT_TYPE.as_str(), "application/json"),
-                    (OUTPUT_HEADER, "agent"),
+                    (OUTPUT_HEADER, OUTPUT_AGENT),
                 ];
                 return Ok((headers, output).into_response());
             }

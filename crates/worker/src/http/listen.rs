@@ -10,7 +10,7 @@ use tokio::net::unix::SocketAddr;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::wire::layout::Layout;
-use crate::wire::socket::SocketPath;
+use crate::wire::socket::socket_address;
 
 /// The listening sockets of a worker.
 pub struct Listeners {
@@ -60,8 +60,8 @@ fn bind_unix(layout: &Layout) -> io::Result<PeerChecked> {
         Err(error) => return Err(error),
     }
     // The directory is 0700, so nobody else reaches the socket before its mode is set.
-    let address = SocketPath::new(&path)?;
-    let listener = UnixListener::bind(address.as_path())?;
+    let address = socket_address(&path)?;
+    let listener = UnixListener::bind(address.path())?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(PeerChecked(listener))
 }

@@ -23,6 +23,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
+pub use admin::Status;
 pub use error::ApiError;
 pub use guard::Guard;
 pub use listen::{BindError, Listeners, PeerChecked};

@@ -9,7 +9,7 @@ use super::sync::{AtomicU64, Notify, Ordering};
 
 /// One run's wake-up.
 #[derive(Debug, Default)]
-pub struct Wake {
+pub(super) struct Wake {
     /// How often the run was woken. Never reset, so that it can be compared.
     count: AtomicU64,
     /// Rings for a run that sleeps. A permit is kept for one that is about to.
@@ -18,18 +18,18 @@ pub struct Wake {
 
 impl Wake {
     /// Wakes the run.
-    pub fn signal(&self) {
+    pub(super) fn signal(&self) {
         self.count.fetch_add(1, Ordering::Release);
         self.notify.notify_one();
     }
 
     /// How often the run was woken so far.
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 
     /// Waits until the count differs from `seen`. Dropping the future loses nothing.
-    pub async fn changed(&self, seen: u64) {
+    pub(super) async fn changed(&self, seen: u64) {
         while self.count() == seen {
             // A permit left by an earlier signal makes this return at once; the loop looks again.
             self.notify.notified().await;
