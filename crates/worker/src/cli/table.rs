@@ -9,7 +9,7 @@ use crate::clock::Clock;
 /// Prints rows under headings, wrapped to the terminal.
 pub(super) fn print(headings: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
     table.add_rows(rows);

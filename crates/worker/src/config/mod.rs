@@ -103,6 +103,8 @@ pub struct Rehearsal {
     pub fail_kind: String,
     /// How it fails.
     pub fail_class: FailClass,
+    /// The step of a close at which the worker kills itself; empty: none.
+    pub kill_at: String,
 }
 
 /// How a rehearsed failure fails.
@@ -313,6 +315,12 @@ fn check_value(name: &str, value: &Value, origin: &str) -> Result<(), ConfigErro
                 && !["retry", "poison", "unavailable", "panic"].contains(&text.as_str()) =>
         {
             Err(invalid(origin, name, "must be retry, poison, unavailable or panic"))
+        }
+        Value::String(text)
+            if name == "rehearsal.kill_at"
+                && !["", "marked", "stopped", "purged", "forgotten"].contains(&text.as_str()) =>
+        {
+            Err(invalid(origin, name, "must be empty, marked, stopped, purged or forgotten"))
         }
         _ => Ok(()),
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use sessiond_queue::error::StoreError;
 use sessiond_queue::ids::{SessionId, Timestamp};
 use sessiond_queue::store::Store;
-use sessiond_queue::types::{Session, SessionFilter, State, Unfinished};
+use sessiond_queue::types::{Session, SessionFilter, Unfinished};
 
 use super::report::{
     InstanceReport, Listening, QueueReport, RejectedReport, Report, SearchReport, SessionReport,
@@ -227,7 +227,7 @@ fn free_bytes(path: &Path) -> Option<u64> {
 /// Resident memory of this process.
 fn rss_bytes() -> Option<u64> {
     let pid = sysinfo::get_current_pid().ok()?;
-    let mut system = sysinfo::System::new();
+    let mut system = sysinfo::System::new().ok()?;
     let only = sysinfo::ProcessesToUpdate::Some(&[pid]);
     let memory = sysinfo::ProcessRefreshKind::nothing().with_memory().without_tasks();
     system.refresh_processes_specifics(only, true, memory);

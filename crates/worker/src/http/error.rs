@@ -61,7 +61,9 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let status = match error {
             StoreError::Closed => StatusCode::SERVICE_UNAVAILABLE,
-            StoreError::Database(_) | StoreError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::ReadOnly => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         Self::new(status, "store_failed", chain(&error))
     }

@@ -77,6 +77,7 @@ async fn try_close(
             Marked::DrainCalledOff => return Ok(None),
         }
     }
+    rehearse(context, "marked");
     let begun = Instant::now();
     let generator = stop(context, session, run).await;
     let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -87,10 +88,13 @@ async fn try_close(
         }
         GeneratorEnd::None | GeneratorEnd::Stopped => 0,
     };
+    rehearse(context, "stopped");
     if mark == Some(CloseDepth::Purge) {
         // Rows first: what the index reads afterwards cannot bring a purged result back.
         context.store.purge_rows(session, context.clock.now()).await?;
+        rehearse(context, "purged");
         context.index.forget(session).await;
+        rehearse(context, "forgotten");
     }
     let (life, pending_left) = match mark {
         Some(_) => {
@@ -122,4 +126,13 @@ async fn stop(context: &Context, session: SessionId, run: Option<RunHandle>) -> 
     // An abort takes effect at the task's next await; from then on it settles nothing.
     run.ended.cancelled().await;
     GeneratorEnd::Aborted
+}
+
+/// Kills the worker at a configured step, as a power cut would.
+fn rehearse(context: &Context, step: &str) {
+    if context.settings.rehearsal.kill_at == step {
+        tracing::warn!(step, "rehearsal: the worker kills itself");
+        // If even that fails, the rehearsal has no effect, which its caller notices.
+        let _not_killed = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+    }
 }
