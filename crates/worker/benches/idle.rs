@@ -1,0 +1,96 @@
+//! `idle`: resident memory, and processor time over 30 s, of a worker with nothing to do: without
+//! sessions, and with 10,000 of them in memory.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::worker::Worker;
+
+const SESSIONS: usize = 10_000;
+const WATCHED: Duration = Duration::from_secs(30);
+const WORKED_LIMIT: Duration = Duration::from_secs(120);
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    // Generators end after a second instead of three minutes, so that what is measured is what a
+    // worker holds for sessions at rest.
+    let worker = Worker::start(&[("SESSIOND_SESSION_GENERATOR_IDLE_END_MS", "1000")])?;
+    watch(&worker, "no sessions", 16)?;
+    load(&worker)?;
+    let is_done = || {
+        worker.status("depth").is_ok_and(|depth| depth == 0)
+            && worker.status("index_behind").is_ok_and(|behind| behind == 0)
+    };
+    worker.wait_for("end of the work", WORKED_LIMIT, is_done)?;
+    let active = worker.status("active")?;
+    let is_quiet = || ticks(&worker).is_ok_and(|before| {
+        pause(Duration::from_secs(2));
+        ticks(&worker).is_ok_and(|after| after == before)
+    });
+    worker.wait_for("quiet", WORKED_LIMIT, is_quiet)?;
+    watch(&worker, &format!("{active} sessions in memory"), 24)?;
+    Ok(())
+}
+
+fn watch(worker: &Worker, what: &str, goal_mib: u64) -> anyhow::Result<()> {
+    let (before, switches_before) = (ticks(worker)?, switches(worker)?);
+    pause(WATCHED);
+    let (after, switches_after) = (ticks(worker)?, switches(worker)?);
+    println!(
+        "{what}: {:.1} MiB resident (to reach: {goal_mib}), {} CPU ticks and {} context switches in {} s (to reach: 0 ticks)",
+        resident_kib(worker)? as f64 / 1024.0,
+        after - before,
+        switches_after - switches_before,
+        WATCHED.as_secs()
+    );
+    Ok(())
+}
+
+fn load(worker: &Worker) -> anyhow::Result<()> {
+    let mut stream = UnixStream::connect(worker.socket())?;
+    let mut answer = [0; 4096];
+    for session in 0..SESSIONS {
+        let body = format!(r#"{{"session_id":"bench-{session}","event":"Note","cwd":"/"}}"#);
+        write!(
+            stream,
+            "POST /v1/hooks/generic HTTP/1.1\r\nHost: sessiond\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let read = stream.read(&mut answer)?;
+        anyhow::ensure!(answer.starts_with(b"HTTP/1.1 202"), "answered {read} bytes, not 202");
+    }
+    Ok(())
+}
+
+/// User and system time in clock ticks.
+fn ticks(worker: &Worker) -> anyhow::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", worker.pid()))?;
+    // The name may hold anything; the fields after it are counted from its end.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+}
+
+/// Context switches of all threads.
+fn switches(worker: &Worker) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for task in std::fs::read_dir(format!("/proc/{}/task", worker.pid()))? {
+        let status = std::fs::read_to_string(task?.path().join("status"))?;
+        for line in status.lines().filter(|line| line.contains("ctxt_switches")) {
+            sum += line.split_whitespace().last().unwrap_or("0").parse::<u64>()?;
+        }
+    }
+    Ok(sum)
+}
+
+fn resident_kib(worker: &Worker) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid()))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    Ok(line.split_whitespace().nth(1).unwrap_or("0").parse()?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the measurement is how little happens meanwhile")]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}

@@ -1,0 +1,89 @@
+//! A real worker in a home of its own, for a measurement.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const READY_LIMIT: Duration = Duration::from_secs(10);
+
+/// A worker; stopped and removed when dropped.
+pub(crate) struct Worker {
+    home: TempDir,
+    child: Child,
+}
+
+impl Worker {
+    /// Starts one with `settings` as `SESSIOND_*` variables.
+    #[expect(clippy::disallowed_methods, reason = "a measurement starts its own worker")]
+    pub(crate) fn start(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let home = TempDir::new()?;
+        let child = Command::new(env!("CARGO_BIN_EXE_sessiond"))
+            .arg("run")
+            .env_clear()
+            .env("SESSIOND_HOME", home.path())
+            .env("SESSIOND_HTTP_PORT", "0")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let worker = Self { home, child };
+        worker.wait_for("readiness", READY_LIMIT, || worker.get("/readyz").is_ok())?;
+        Ok(worker)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn home(&self) -> &std::path::Path {
+        self.home.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.home.path().join("sock")
+    }
+
+    /// The body of a GET that is answered with 200.
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<String> {
+        let mut stream = UnixStream::connect(self.socket())?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: sessiond\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "{path} answered {answer}");
+        Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+
+    /// A number of `/v1/status`.
+    pub(crate) fn status(&self, name: &str) -> anyhow::Result<i64> {
+        let status: serde_json::Value = serde_json::from_str(&self.get("/v1/status")?)?;
+        status[name].as_i64().ok_or_else(|| anyhow::anyhow!("the status has no {name}"))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "no runtime here; the condition decides")]
+    pub(crate) fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        condition: impl Fn() -> bool,
+    ) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while !condition() {
+            anyhow::ensure!(began.elapsed() < limit, "no {what} after {limit:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Both fail only when the worker has ended already.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
