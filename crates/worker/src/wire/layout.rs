@@ -107,6 +107,11 @@ impl Layout {
         self.root.join("dropped")
     }
 
+    /// One byte for each event that a hook could neither hand over nor spool.
+    pub fn lost_file(&self) -> PathBuf {
+        self.root.join("lost")
+    }
+
     /// The worker's logs.
     pub fn log_dir(&self) -> PathBuf {
         self.root.join("logs")

@@ -1,0 +1,207 @@
+//! One request to the worker over its unix socket, never waiting beyond the deadline.
+//!
+//! It speaks just enough HTTP/1.1 for one POST and its answer. What the answer means for the event
+//! is decided here; what becomes of an event that was not taken is decided by the caller.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+
+use crate::deadline::Deadline;
+use crate::event::Event;
+use crate::wire::http::{EVENT_ID_HEADER, FIRED_AT_HEADER, OUTPUT_AGENT, OUTPUT_HEADER, hook_path};
+use crate::wire::limits::OUTPUT_MAX_BYTES;
+use crate::wire::socket::socket_address;
+
+/// Bytes of status line and headers; the worker's are a few hundred.
+const HEAD_MAX_BYTES: usize = 16 << 10;
+
+/// What became of the request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// The worker has the event.
+    Accepted {
+        /// What it wants the agent to read.
+        output: Option<Vec<u8>>,
+    },
+    /// The worker cannot use the event and has set it aside itself.
+    Refused,
+    /// No worker listens.
+    Absent,
+    /// A worker may be there, but did not say that it has the event.
+    Unavailable,
+}
+
+/// Sends the event and reads the answer.
+pub(crate) fn deliver(socket: &Path, event: &Event, deadline: &Deadline) -> Delivery {
+    let mut stream = match connect(socket) {
+        Ok(stream) => stream,
+        Err(error) if means_absent(&error) => return Delivery::Absent,
+        Err(_) => return Delivery::Unavailable,
+    };
+    // A worker that refuses a large event may answer and close before it has read all of it, so a
+    // failed send is no reason not to look for an answer.
+    send(&mut stream, event, deadline).ok();
+    receive(&mut stream, deadline).unwrap_or(Delivery::Unavailable)
+}
+
+/// Whether nobody listens at `socket`.
+pub(crate) fn is_absent(socket: &Path) -> bool {
+    connect(socket).is_err_and(|error| means_absent(&error))
+}
+
+fn means_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+    )
+}
+
+/// A connection in non-blocking mode. A stopped worker's full backlog fails at once, where a
+/// blocking connect would wait for ever.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let address = socket_address(socket)?;
+    let fd = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    loop {
+        match rustix::net::connect(&fd, &SocketAddrUnix::new(address.path())?) {
+            Ok(()) => return Ok(UnixStream::from(fd)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn send(stream: &mut UnixStream, event: &Event, deadline: &Deadline) -> io::Result<()> {
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: sessiond\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n{EVENT_ID_HEADER}: {}\r\n\
+         {FIRED_AT_HEADER}: {}\r\n\r\n",
+        hook_path(&event.agent),
+        event.payload.len(),
+        event.id,
+        event.fired_at_ms,
+    );
+    let (mut head, mut body) = (head.as_bytes(), event.payload.as_slice());
+    while !head.is_empty() || !body.is_empty() {
+        match stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]) {
+            Ok(written) => {
+                let from_head = written.min(head.len());
+                head = &head[from_head..];
+                body = &body[written - from_head..];
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let either = PollFlags::OUT | PollFlags::IN;
+                match deadline.ready(stream.as_fd(), either, Duration::MAX) {
+                    Some(ready) if !ready.contains(PollFlags::IN) => {}
+                    // An early answer, or no time.
+                    _ => return Ok(()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The answer; `None` when none can be made out in time.
+fn receive(stream: &mut UnixStream, deadline: &Deadline) -> Option<Delivery> {
+    let mut reply = Vec::with_capacity(HEAD_MAX_BYTES);
+    let status = loop {
+        if let Some(status) = status(&reply) {
+            break status?;
+        }
+        if reply.len() > HEAD_MAX_BYTES || !receive_more(stream, &mut reply, deadline) {
+            return None;
+        }
+    };
+    match status {
+        200 => Some(Delivery::Accepted {
+            output: receive_output(stream, reply, deadline),
+        }),
+        201..=299 => Some(Delivery::Accepted { output: None }),
+        408 | 429 => None,
+        400..=499 => Some(Delivery::Refused),
+        _ => None,
+    }
+}
+
+/// The whole body of a reply that is meant for the agent: half a JSON text is worse than none.
+fn receive_output(
+    stream: &mut UnixStream,
+    mut reply: Vec<u8>,
+    deadline: &Deadline,
+) -> Option<Vec<u8>> {
+    let body_at = loop {
+        if let Some(end) = reply.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if reply.len() > HEAD_MAX_BYTES || !receive_more(stream, &mut reply, deadline) {
+            return None;
+        }
+    };
+    let head = str::from_utf8(&reply[..body_at]).ok()?;
+    if header(head, OUTPUT_HEADER)? != OUTPUT_AGENT {
+        return None;
+    }
+    let length: usize = header(head, "content-length")?.parse().ok()?;
+    if length == 0 || length > OUTPUT_MAX_BYTES {
+        return None;
+    }
+    while reply.len() < body_at + length {
+        if !receive_more(stream, &mut reply, deadline) {
+            return None;
+        }
+    }
+    reply.truncate(body_at + length);
+    Some(reply.split_off(body_at))
+}
+
+/// Whether another piece of the reply came before its end and the deadline.
+fn receive_more(stream: &mut UnixStream, reply: &mut Vec<u8>, deadline: &Deadline) -> bool {
+    let mut piece = [0; 8 << 10];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return false,
+            Ok(read) => {
+                reply.extend_from_slice(&piece[..read]);
+                return true;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let wait = deadline.ready(stream.as_fd(), PollFlags::IN, Duration::MAX);
+                if wait.is_none() {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+}
+
+/// The status of a reply: `None` while its first line is not all there, `Some(None)` when that is
+/// no HTTP.
+fn status(reply: &[u8]) -> Option<Option<u16>> {
+    let end = reply.windows(2).position(|two| two == b"\r\n")?;
+    Some(parse_status(&reply[..end]))
+}
+
+fn parse_status(line: &[u8]) -> Option<u16> {
+    let rest = str::from_utf8(line).ok()?.strip_prefix("HTTP/1.")?;
+    let (_, rest) = rest.split_once(' ')?;
+    rest.get(..3)?.parse().ok()
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.split("\r\n").skip(1).find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
