@@ -83,7 +83,9 @@ pub fn encode(frame: &Frame<'_>) -> Vec<u8> {
 pub fn decode(bytes: &[u8]) -> Decoded<'_> {
     let opening = bytes.len().min(MAGIC.len());
     if bytes[..opening] != MAGIC[..opening] {
-        return corrupt(bytes);
+        return Decoded::Corrupt {
+            size: corrupt_bytes(bytes),
+        };
     }
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
         return Decoded::Partial {
@@ -93,14 +95,18 @@ pub fn decode(bytes: &[u8]) -> Decoded<'_> {
     let [_, _, _, _, l0, l1, l2, l3, c0, c1, c2, c3] = *prefix;
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
     if length > BODY_MAX_BYTES {
-        return corrupt(bytes);
+        return Decoded::Corrupt {
+            size: corrupt_bytes(bytes),
+        };
     }
     let size = PREFIX_BYTES + length;
     let Some(body) = rest.get(..length) else {
         return Decoded::Partial { needed: size };
     };
     if checksum(body) != u32::from_le_bytes([c0, c1, c2, c3]) {
-        return corrupt(bytes);
+        return Decoded::Corrupt {
+            size: corrupt_bytes(bytes),
+        };
     }
     match parse_body(body) {
         Some(frame) => Decoded::Frame { frame, size },
@@ -108,16 +114,21 @@ pub fn decode(bytes: &[u8]) -> Decoded<'_> {
     }
 }
 
-/// How far damage at the start of `bytes` may reach: to the next magic, or what may be the start
-/// of one at the end.
-pub fn corrupt(bytes: &[u8]) -> Decoded<'static> {
-    let may_open = |at: &usize| {
-        let rest = &bytes[*at..];
-        let opening = rest.len().min(MAGIC.len());
-        rest[..opening] == MAGIC[..opening]
-    };
-    let size = (1..bytes.len()).find(may_open).unwrap_or(bytes.len());
-    Decoded::Corrupt { size }
+/// Where the next frame may begin after damage, or a frame that was cut off, at the start of
+/// `bytes`; only a whole magic counts.
+pub fn next_frame(bytes: &[u8]) -> Option<usize> {
+    let mut later = bytes.windows(MAGIC.len()).skip(1);
+    Some(1 + later.position(|window| window == MAGIC)?)
+}
+
+/// How far damage reaches: to the next magic, or to what may be the start of one at the end.
+fn corrupt_bytes(bytes: &[u8]) -> usize {
+    next_frame(bytes).unwrap_or_else(|| {
+        let earliest = bytes.len().saturating_sub(MAGIC.len() - 1).max(1);
+        (earliest..bytes.len())
+            .find(|&at| MAGIC.starts_with(&bytes[at..]))
+            .unwrap_or(bytes.len())
+    })
 }
 
 /// When the first event of a spool file fired, from the file's first bytes alone; unchecked.
