@@ -233,7 +233,7 @@ impl Dispatcher {
             Phase::Idle | Phase::Running(_) => return,
         };
         entry.active_ms = entry.active_ms.max(run.shared.active_ms());
-        let has_seen_all = run.shared.has_seen_all();
+        let has_seen_all = run.shared.wake.has_seen_all();
         entry.phase = Phase::Idle;
         match end {
             // Something was stored after the run's last look.

@@ -28,6 +28,8 @@ mod wake;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wake_model;
 
 use std::sync::Arc;
 use std::time::Duration;

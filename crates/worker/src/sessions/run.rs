@@ -30,8 +30,6 @@ pub(super) struct RunShared {
     pub(super) wake: Wake,
     /// Cancelled to stop the run after the message in work.
     pub(super) token: CancellationToken,
-    /// The wake count at the run's last look, for the dispatcher to compare at its end.
-    seen: AtomicU64,
     /// Whether the run is to end as soon as nothing is due.
     draining: AtomicBool,
     /// The message in work; 0: none.
@@ -41,18 +39,6 @@ pub(super) struct RunShared {
 }
 
 impl RunShared {
-    /// Notes the wake count before a look into the store.
-    pub(super) fn look(&self) -> u64 {
-        let count = self.wake.count();
-        self.seen.store(count, Ordering::Release);
-        count
-    }
-
-    /// Whether every wake-up so far was followed by a look.
-    pub(super) fn has_seen_all(&self) -> bool {
-        self.seen.load(Ordering::Acquire) == self.wake.count()
-    }
-
     /// Lets the run end as soon as nothing is due.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);

@@ -48,7 +48,7 @@ pub(super) fn claims(
         let mut idle_since = Instant::now();
         loop {
             // Subscribe first, then look.
-            let seen = shared.look();
+            let seen = shared.wake.look();
             if shared.token.is_cancelled() {
                 yield Ok(Item::End(StreamEnd::Cancelled));
                 return;

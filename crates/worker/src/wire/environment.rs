@@ -44,7 +44,8 @@ pub fn clean(
     kept
 }
 
-fn is_allowed(name: &str) -> bool {
+/// Whether a worker may have the variable of this name.
+pub fn is_allowed(name: &str) -> bool {
     let listed = NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     listed && !NEVER.contains(&name)
 }
