@@ -50,8 +50,9 @@ mod sync {
     }
 }
 
-const PRODUCERS: usize = 3;
-const SCHEDULES: usize = 20_000;
+const PRODUCERS: usize = 2;
+const MESSAGES_EACH: usize = 4;
+const SCHEDULES: usize = 5_000;
 
 enum Command {
     Wake,
@@ -70,18 +71,20 @@ fn no_wake_up_is_lost_in_any_schedule() {
 }
 
 fn model() {
-    let pending = Arc::new(Mutex::new(0));
+    let pending = Arc::new(Mutex::new(0_usize));
     let (commands, inbox) = channel();
     for _ in 0..PRODUCERS {
         let (pending, commands) = (Arc::clone(&pending), commands.clone());
         thread::spawn(move || {
-            *pending.lock().expect("nobody panics with the lock") += 1;
-            commands.send(Command::Wake).expect("the dispatcher outlives the producers");
+            for _ in 0..MESSAGES_EACH {
+                *pending.lock().expect("nobody panics with the lock") += 1;
+                commands.send(Command::Wake).expect("the dispatcher outlives the producers");
+            }
         });
     }
     let mut run: Option<Arc<Run>> = None;
     let mut wakes = 0;
-    while wakes < PRODUCERS || run.is_some() {
+    while wakes < PRODUCERS * MESSAGES_EACH || run.is_some() {
         match inbox.recv().expect("this function holds a sender") {
             Command::Wake => {
                 wakes += 1;
@@ -97,7 +100,7 @@ fn model() {
                 }
             }
         }
-        if wakes == PRODUCERS
+        if wakes == PRODUCERS * MESSAGES_EACH
             && let Some(run) = &run
         {
             run.draining.store(true, Ordering::Release);
@@ -113,13 +116,9 @@ fn start(pending: &Arc<Mutex<usize>>, commands: &Sender<Command>) -> Arc<Run> {
     future::spawn(async move {
         loop {
             let seen = shared.wake.look();
-            let found = {
-                let mut pending = pending.lock().expect("nobody panics with the lock");
-                let found = *pending > 0;
-                *pending = pending.saturating_sub(1);
-                found
-            };
-            if found {
+            // All at once: a run that is rarely ahead of its producers rarely ends or sleeps.
+            let found = std::mem::take(&mut *pending.lock().expect("nobody panics with the lock"));
+            if found > 0 {
                 continue;
             }
             let is_idle_for_long = rand::Rng::gen_bool(&mut rand::thread_rng(), 0.5);
