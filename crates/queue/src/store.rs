@@ -105,7 +105,8 @@ pub trait Store: Send + Sync + 'static {
     async fn purge_rows(&self, session: SessionId, now: Timestamp) -> Result<(), SessionError>;
 
     /// Clears the closing mark: the session is ended, open again if a start or a prompt came
-    /// meanwhile, or gone if it was purged and nothing came.
+    /// meanwhile, or gone if it was purged and nothing came. Idempotent: without a mark it answers
+    /// what there is.
     async fn finish_close(
         &self,
         session: SessionId,
@@ -124,7 +125,8 @@ pub trait Store: Send + Sync + 'static {
     /// Sessions with work, a drain or a close to finish; the one waiting longest first.
     async fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError>;
 
-    /// When the head of a session is due; `None` when nothing is pending.
+    /// When the head of a session is due; `None` when nothing is pending, or the head is in work:
+    /// whoever holds it looks again when it settles.
     async fn due_at(&self, session: SessionId) -> Result<Option<Timestamp>, StoreError>;
 
     /// The generator's state after the last confirmed message, JSON text.
