@@ -2,3 +2,5 @@
 //! and the two compared with each other.
 
 mod conformance;
+mod differential;
+mod sqlite;

@@ -1,0 +1,229 @@
+//! What is SQLite's alone: the file, the pragmas, the batches.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::join_all;
+use sessiond_queue::SqliteStore;
+use sessiond_queue::error::{EnqueueError, OpenError, StoreError};
+use sessiond_queue::ids::{EventId, Timestamp};
+use sessiond_queue::limits::Limits;
+use sessiond_queue::store::Store as _;
+use sessiond_queue::types::{Effect, Enqueue, MessageFilter, Receipt, SessionRef};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, SqliteConnection};
+use tempfile::TempDir;
+
+const NOW: Timestamp = Timestamp(1_000);
+
+fn event(key: &str, kind: &str) -> Enqueue {
+    Enqueue {
+        event_id: EventId::mint(),
+        session: SessionRef::Key {
+            agent: "agent".to_owned(),
+            key: key.to_owned(),
+        },
+        kind: kind.to_owned(),
+        agent_id: None,
+        payload: "{}".to_owned(),
+        dedup: None,
+        effect: Effect::None,
+        cwd: None,
+        project: None,
+        accepted_at: NOW,
+    }
+}
+
+fn new_path() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a directory is made");
+    let path = dir.path().join("queue.db");
+    (dir, path)
+}
+
+async fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(path, Limits::default()).await.expect("the store opens")
+}
+
+/// A connection of a stranger, to look at the file and to break it.
+async fn stranger(path: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(path);
+    options.connect().await.expect("the file opens")
+}
+
+#[tokio::test]
+async fn writer_has_its_pragmas() {
+    let (_dir, path) = new_path();
+    let info = open(&path).await.info().await.expect("the store is described");
+    for wanted in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
+        let pragma = (wanted.0.to_owned(), wanted.1.to_owned());
+        assert!(info.pragmas.contains(&pragma), "{wanted:?} in {:?}", info.pragmas);
+    }
+    assert_eq!((info.engine.as_str(), info.schema_version), ("sqlite", 1));
+    assert!(info.size_bytes > 0 && !info.engine_version.is_empty());
+}
+
+#[tokio::test]
+async fn file_and_its_log_are_private() {
+    let (_dir, path) = new_path();
+    std::fs::write(&path, "").expect("the file is made");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("it is opened up");
+    let store = open(&path).await;
+    store.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    for file in [path.clone(), path.with_extension("db-wal"), path.with_extension("db-shm")] {
+        let mode = std::fs::metadata(&file).expect("the file is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn missing_directory_is_an_open_error() {
+    let (dir, _) = new_path();
+    let opened = SqliteStore::open(dir.path().join("no/queue.db"), Limits::default()).await;
+    assert!(matches!(opened, Err(OpenError::Open { .. })));
+}
+
+#[tokio::test]
+async fn reopened_store_goes_on_where_it_was() {
+    let (_dir, path) = new_path();
+    let first = open(&path).await;
+    assert_eq!(first.begin_generation("1-1", NOW).await.expect("it begins").0, 1);
+    let stored = first.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    first.close().await;
+    assert!(!path.with_extension("db-wal").exists(), "a clean close folds the log in");
+    let second = open(&path).await;
+    assert_eq!(second.begin_generation("2-2", NOW).await.expect("it begins").0, 2);
+    let next = second.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    assert_eq!((next.message, next.seq), (stored.message.next(), stored.seq.next()));
+    assert_eq!(next.session, stored.session);
+    assert!(second.verify().await.expect("the store is checked").is_sound());
+}
+
+#[tokio::test]
+async fn read_only_store_reads_beside_the_writer_and_refuses_writes() {
+    let (_dir, path) = new_path();
+    let missing = SqliteStore::open_read_only(&path, Limits::default()).await;
+    assert!(matches!(missing, Err(OpenError::Open { .. })));
+    assert!(!path.exists(), "reading makes no file");
+    let writer = open(&path).await;
+    let reader = SqliteStore::open_read_only(&path, Limits::default()).await;
+    let reader = reader.expect("the store opens");
+    let stored = writer.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    let seen = reader.message(stored.message).await.expect("the message is read");
+    assert!(seen.is_some());
+    let refused = reader.enqueue(event("a", "X"), NOW).await;
+    assert!(matches!(refused, Err(EnqueueError::Store(StoreError::ReadOnly))));
+    reader.close().await;
+    let refused = reader.enqueue(event("a", "X"), NOW).await;
+    assert!(matches!(refused, Err(EnqueueError::Store(StoreError::Closed))));
+}
+
+#[tokio::test]
+async fn unknown_schema_is_not_opened() {
+    let (_dir, path) = new_path();
+    open(&path).await.close().await;
+    let mut stranger = stranger(&path).await;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (999, 'newer', 1, x'00', 0)";
+    sqlx::raw_sql(newer).execute(&mut stranger).await.expect("the file is changed");
+    let opened = SqliteStore::open(&path, Limits::default()).await;
+    assert!(matches!(opened, Err(OpenError::Migrate { .. })));
+    let opened = SqliteStore::open_read_only(&path, Limits::default()).await;
+    assert!(matches!(opened, Err(OpenError::Migrate { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_enqueuers_get_distinct_ids_and_gapless_places() {
+    let (_dir, path) = new_path();
+    let store = Arc::new(open(&path).await);
+    let producers = (0..16).map(|producer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut receipts = Vec::new();
+            for _ in 0..50 {
+                let event = event(&format!("k{}", producer % 4), "X");
+                receipts.push(store.enqueue(event, NOW).await.expect("the event is stored"));
+            }
+            receipts
+        })
+    });
+    let receipts: Vec<Receipt> = join_all(producers)
+        .await
+        .into_iter()
+        .flat_map(|receipts| receipts.expect("the producer ends"))
+        .collect();
+    let ids: BTreeSet<_> = receipts.iter().map(|receipt| receipt.message.0).collect();
+    assert_eq!(ids, (1..=800).collect());
+    let places: BTreeSet<_> = receipts.iter().map(|r| (r.session, r.seq.0)).collect();
+    let sessions: BTreeSet<_> = receipts.iter().map(|receipt| receipt.session).collect();
+    assert_eq!(sessions.len(), 4);
+    for session in sessions {
+        assert!((1..=200).all(|seq| places.contains(&(session, seq))), "{session} has a gap");
+    }
+    assert!(store.verify().await.expect("the store is checked").is_sound());
+}
+
+#[tokio::test]
+async fn failing_request_leaves_the_others_of_its_batch_stored() {
+    let (_dir, path) = new_path();
+    let store = open(&path).await;
+    store.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    let trap = "CREATE TRIGGER trap BEFORE INSERT ON messages WHEN NEW.kind = 'bad'
+                BEGIN SELECT RAISE(ABORT, 'trap'); END";
+    let mut stranger = stranger(&path).await;
+    sqlx::raw_sql(trap).execute(&mut stranger).await.expect("the trap is set");
+    let kinds = ["X", "bad", "X", "X"];
+    // On one thread all of these are sent before the writer wakes: they are one batch.
+    let stored = join_all(kinds.map(|kind| store.enqueue(event("a", kind), NOW))).await;
+    let seqs: Vec<_> = stored.iter().map(|stored| stored.as_ref().ok().map(|r| r.seq.0)).collect();
+    assert_eq!(seqs, [Some(2), None, Some(3), Some(4)], "and the bad one takes no place");
+    assert!(matches!(stored[1], Err(EnqueueError::Store(StoreError::Database(_)))));
+    let messages = store.messages(MessageFilter::default()).await.expect("they are listed");
+    assert_eq!(messages.len(), 4);
+    assert!(store.verify().await.expect("the store is checked").is_sound());
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_while_the_file_is_locked() {
+    let (_dir, path) = new_path();
+    let limits = Limits {
+        busy_timeout: std::time::Duration::from_millis(1),
+        ..Limits::default()
+    };
+    let store = SqliteStore::open(&path, limits).await.expect("the store opens");
+    let mut stranger = stranger(&path).await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut stranger).await.expect("the file is locked");
+    let refused = store.enqueue(event("a", "X"), NOW).await;
+    assert!(matches!(refused, Err(EnqueueError::Store(StoreError::Database(_)))));
+    sqlx::raw_sql("ROLLBACK").execute(&mut stranger).await.expect("the file is unlocked");
+    let stored = store.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    assert_eq!(stored.message.0, 1);
+}
+
+#[tokio::test]
+async fn schema_refuses_states_the_diagram_does_not_have() {
+    let (_dir, path) = new_path();
+    let store = open(&path).await;
+    store.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    let mut stranger = stranger(&path).await;
+    for spoil in [
+        "UPDATE messages SET state = 'claimed'",
+        "UPDATE messages SET claim_seq = 1",
+        "UPDATE messages SET state = 'done'",
+        "UPDATE messages SET finished_at = 1",
+        "UPDATE messages SET state = 'lost'",
+        "UPDATE sessions SET life = 'closing'",
+        "UPDATE sessions SET close_depth = 'close'",
+        "UPDATE sessions SET reopen = 1",
+        "UPDATE sessions SET life = 'ended', drain_until = 1",
+        "UPDATE sessions SET pending = -1",
+    ] {
+        let spoilt = sqlx::raw_sql(spoil).execute(&mut stranger).await;
+        assert!(spoilt.is_err(), "{spoil}");
+    }
+    let wrong = "UPDATE sessions SET pending = 7";
+    sqlx::raw_sql(wrong).execute(&mut stranger).await.expect("the counter is spoilt");
+    let found = store.verify().await.expect("the store is checked");
+    assert_eq!(found.miscounts, [("pending of session agent:a".to_owned(), 7, 1)]);
+}
