@@ -1,4 +1,4 @@
--- Every counter beside its recount; the caller drops the equal ones. Slow.
+-- Every counter beside its recount: the caller drops the equal ones. Slow.
 SELECT 'pending', pending, (SELECT count(*) FROM messages WHERE state = 'pending') FROM counters
 UNION ALL
 SELECT 'claimed', claimed, (SELECT count(*) FROM messages WHERE state = 'claimed') FROM counters

@@ -11,13 +11,30 @@ pub async fn rescue_returns_claims_of_earlier_generations(q: &Bench) {
     let stored = q.fill("a", 2).await;
     let claim = q.claim(stored[0].session).await;
     let owner = q.next_generation().await;
-    let rescued = q.store.rescue(owner, NOW).await.expect("claims are rescued");
-    assert_eq!(rescued, Rescued { pending: 1, dead: 0 });
+    let rescued = q
+        .store
+        .rescue(owner, NOW)
+        .await
+        .expect("claims are rescued");
+    assert_eq!(
+        rescued,
+        Rescued {
+            pending: 1,
+            dead: 0
+        }
+    );
     let message = q.message(stored[0].message).await;
-    assert_eq!((message.state, message.attempt, message.rescues), (State::Pending, 0, 1));
+    assert_eq!(
+        (message.state, message.attempt, message.rescues),
+        (State::Pending, 0, 1)
+    );
     let late = q.store.confirm(confirm_of(&claim), NOW).await;
     assert!(matches!(late, Err(SettleError::ClaimLost(_))));
-    let again = q.store.claim(stored[0].session, owner, NOW).await.expect("the claim is answered");
+    let again = q
+        .store
+        .claim(stored[0].session, owner, NOW)
+        .await
+        .expect("the claim is answered");
     match again {
         Claimed::Message(again) => assert_eq!(again.message.id, claim.message.id, "order holds"),
         other => panic!("{other:?}"),
@@ -28,7 +45,11 @@ pub async fn rescue_returns_claims_of_earlier_generations(q: &Bench) {
 pub async fn rescue_leaves_its_own_generation(q: &Bench) {
     let session = q.put(event("a")).await.session;
     let claim = q.claim(session).await;
-    let rescued = q.store.rescue(q.owner, NOW).await.expect("claims are rescued");
+    let rescued = q
+        .store
+        .rescue(q.owner, NOW)
+        .await
+        .expect("claims are rescued");
     assert_eq!(rescued, Rescued::default());
     q.confirm(&claim).await;
 }
@@ -38,14 +59,27 @@ pub async fn rescue_max_kills(q: &Bench) {
     let receipt = q.put(event("a")).await;
     let mut owner = q.owner;
     for rescues in 1..=LIMITS.rescue_max {
-        q.store.claim(receipt.session, owner, NOW).await.expect("the claim is answered");
+        q.store
+            .claim(receipt.session, owner, NOW)
+            .await
+            .expect("the claim is answered");
         owner = q.next_generation().await;
-        let rescued = q.store.rescue(owner, NOW).await.expect("claims are rescued");
+        let rescued = q
+            .store
+            .rescue(owner, NOW)
+            .await
+            .expect("claims are rescued");
         let last = rescues == LIMITS.rescue_max;
-        assert_eq!((rescued.pending, rescued.dead), (u64::from(!last), u64::from(last)));
+        assert_eq!(
+            (rescued.pending, rescued.dead),
+            (u64::from(!last), u64::from(last))
+        );
     }
     let message = q.message(receipt.message).await;
-    assert_eq!((message.state, message.rescues), (State::Dead, LIMITS.rescue_max));
+    assert_eq!(
+        (message.state, message.rescues),
+        (State::Dead, LIMITS.rescue_max)
+    );
     assert!(message.last_error.is_some(), "a dead letter says why");
     assert_eq!(q.session(receipt.session).await.dead, 1);
 }
@@ -57,8 +91,13 @@ async fn cancel(q: &Bench, message: MessageId) -> Result<Message, MessageError> 
 /// The one behind it moves up.
 pub async fn cancelled_pending_message_is_skipped(q: &Bench) {
     let stored = q.fill("a", 2).await;
-    let cancelled = cancel(q, stored[0].message).await.expect("the message is cancelled");
-    assert_eq!((cancelled.state, cancelled.finished_at), (State::Cancelled, Some(NOW)));
+    let cancelled = cancel(q, stored[0].message)
+        .await
+        .expect("the message is cancelled");
+    assert_eq!(
+        (cancelled.state, cancelled.finished_at),
+        (State::Cancelled, Some(NOW))
+    );
     assert_eq!(q.message(stored[0].message).await, cancelled);
     assert_eq!(q.session(stored[0].session).await.pending, 1);
     assert_eq!(q.work(stored[0].session).await, stored[1].message);
@@ -68,7 +107,9 @@ pub async fn cancelled_pending_message_is_skipped(q: &Bench) {
 pub async fn cancelled_claim_is_lost(q: &Bench) {
     let receipt = q.put(event("a")).await;
     let claim = q.claim(receipt.session).await;
-    cancel(q, receipt.message).await.expect("the message is cancelled");
+    cancel(q, receipt.message)
+        .await
+        .expect("the message is cancelled");
     let late = q.store.confirm(confirm_of(&claim), NOW).await;
     assert!(matches!(late, Err(SettleError::ClaimLost(_))));
     assert_eq!(q.try_claim(receipt.session).await, Claimed::Empty);
@@ -80,8 +121,14 @@ pub async fn finished_message_cannot_be_cancelled(q: &Bench) {
     let done = q.work(session).await;
     let dead = q.poison(session).await;
     let cancelled = MessageId(3);
-    cancel(q, cancelled).await.expect("the message is cancelled");
-    let finished = [(done, State::Done), (dead, State::Dead), (cancelled, State::Cancelled)];
+    cancel(q, cancelled)
+        .await
+        .expect("the message is cancelled");
+    let finished = [
+        (done, State::Done),
+        (dead, State::Dead),
+        (cancelled, State::Cancelled),
+    ];
     for (message, was) in finished {
         match cancel(q, message).await {
             Err(MessageError::WrongState { state, wanted, .. }) => {
@@ -95,7 +142,10 @@ pub async fn finished_message_cannot_be_cancelled(q: &Bench) {
 }
 
 async fn redrive(q: &Bench, message: MessageId) -> Redriven {
-    q.store.redrive(message, NOW).await.expect("the message is redriven")
+    q.store
+        .redrive(message, NOW)
+        .await
+        .expect("the message is redriven")
 }
 
 /// Nothing behind it was worked, so it is the head again.
@@ -133,7 +183,10 @@ pub async fn redrive_starts_attempts_anew(q: &Bench) {
     q.poison(receipt.session).await;
     redrive(q, receipt.message).await;
     let message = q.message(receipt.message).await;
-    assert_eq!((message.state, message.attempt, message.rescues), (State::Pending, 0, 0));
+    assert_eq!(
+        (message.state, message.attempt, message.rescues),
+        (State::Pending, 0, 0)
+    );
     assert_eq!((message.finished_at, message.not_before), (None, None));
     assert_eq!(message.last_error.as_deref(), Some("bad"));
     let session = q.session(receipt.session).await;
@@ -144,7 +197,10 @@ pub async fn redrive_starts_attempts_anew(q: &Bench) {
 pub async fn only_dead_messages_are_redriven(q: &Bench) {
     let stored = q.fill("a", 2).await;
     let claimed = q.claim(stored[0].session).await.message.id;
-    for (message, was) in [(claimed, State::Claimed), (stored[1].message, State::Pending)] {
+    for (message, was) in [
+        (claimed, State::Claimed),
+        (stored[1].message, State::Pending),
+    ] {
         match q.store.redrive(message, NOW).await {
             Err(MessageError::WrongState { state, wanted, .. }) => {
                 assert_eq!((state, wanted), (was, "redriven"));
@@ -163,7 +219,10 @@ pub async fn redrive_obeys_the_session_depth(q: &Bench) {
     q.put(event("a")).await;
     match q.store.redrive(stored[0].message, NOW).await {
         Err(MessageError::Full { limit, name, .. }) => {
-            assert_eq!((limit, name), (LIMITS.session_depth_max, "session_depth_max"));
+            assert_eq!(
+                (limit, name),
+                (LIMITS.session_depth_max, "session_depth_max")
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -188,8 +247,15 @@ pub async fn redrive_obeys_the_queue_depth(q: &Bench) {
 }
 
 async fn redrive_all(q: &Bench) -> Vec<(MessageId, bool)> {
-    let redriven = q.store.redrive_all(None, NOW).await.expect("dead letters are redriven");
-    redriven.iter().map(|redriven| (redriven.message, redriven.kept_place)).collect()
+    let redriven = q
+        .store
+        .redrive_all(None, NOW)
+        .await
+        .expect("dead letters are redriven");
+    redriven
+        .iter()
+        .map(|redriven| (redriven.message, redriven.kept_place))
+        .collect()
 }
 
 /// Dead letters redriven together do not count as worked for each other.
@@ -227,6 +293,9 @@ pub async fn redrive_all_of_one_session_leaves_others(q: &Bench) {
     let later = Timestamp(NOW.0 + 1);
     let redriven = q.store.redrive_all(Some(a.session), later).await;
     let redriven = redriven.expect("dead letters are redriven");
-    assert_eq!(redriven.iter().map(|r| r.message).collect::<Vec<_>>(), [a.message]);
+    assert_eq!(
+        redriven.iter().map(|r| r.message).collect::<Vec<_>>(),
+        [a.message]
+    );
     assert_eq!(q.message(b.message).await.state, State::Dead);
 }

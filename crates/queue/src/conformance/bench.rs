@@ -54,7 +54,12 @@ pub(super) fn event(key: &str) -> Enqueue {
 }
 
 /// An event with a dedup key.
-pub(super) fn repeated(key: &str, dedup: &str, window_ms: Option<i64>, accepted_at: i64) -> Enqueue {
+pub(super) fn repeated(
+    key: &str,
+    dedup: &str,
+    window_ms: Option<i64>,
+    accepted_at: i64,
+) -> Enqueue {
     Enqueue {
         dedup: Some(Dedup {
             key: dedup.to_owned(),
@@ -90,7 +95,11 @@ pub(super) fn confirm_of(claim: &Claim) -> Confirm {
 impl Bench {
     /// Puts an empty store on the bench.
     pub async fn new(subject: Subject) -> Self {
-        let owner = subject.store.begin_generation("1-1", NOW).await.expect("a generation begins");
+        let owner = subject
+            .store
+            .begin_generation("1-1", NOW)
+            .await
+            .expect("a generation begins");
         Self {
             store: subject.store,
             owner,
@@ -120,7 +129,10 @@ impl Bench {
 
     /// Stores an event.
     pub async fn put(&self, event: Enqueue) -> Receipt {
-        self.store.enqueue(event, NOW).await.expect("the event is stored")
+        self.store
+            .enqueue(event, NOW)
+            .await
+            .expect("the event is stored")
     }
 
     /// Stores so many plain events of a session.
@@ -148,7 +160,10 @@ impl Bench {
 
     /// What a claim finds at a time.
     pub async fn claim_at(&self, session: SessionId, now: Timestamp) -> Claimed {
-        self.store.claim(session, self.owner, now).await.expect("the claim is answered")
+        self.store
+            .claim(session, self.owner, now)
+            .await
+            .expect("the claim is answered")
     }
 
     /// Claims the head, which is there.
@@ -178,7 +193,10 @@ impl Bench {
         let why = ReleaseWhy::Poison {
             reason: "bad".to_owned(),
         };
-        let released = self.release(&claim, why).await.expect("the claim is released");
+        let released = self
+            .release(&claim, why)
+            .await
+            .expect("the claim is released");
         assert_eq!(released, Released::Dead);
         claim.message.id
     }
@@ -202,7 +220,10 @@ impl Bench {
             project: None,
             metadata: serde_json::Map::new(),
         };
-        self.store.open_session(open, NOW).await.expect("the session opens")
+        self.store
+            .open_session(open, NOW)
+            .await
+            .expect("the session opens")
     }
 
     /// A session that is there.
@@ -223,7 +244,10 @@ impl Bench {
             limit: u32::MAX,
             ..MessageFilter::default()
         };
-        self.store.messages(all).await.expect("the messages are listed")
+        self.store
+            .messages(all)
+            .await
+            .expect("the messages are listed")
     }
 
     /// The next generation begins: all claims are those of a dead instance.

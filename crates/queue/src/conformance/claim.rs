@@ -54,7 +54,10 @@ pub async fn delayed_head_blocks_its_session_only(q: &Bench) {
     q.release(&claim, why).await.expect("the claim is released");
     assert_eq!(q.try_claim(session).await, Claimed::Delayed { until });
     let just_before = Timestamp(until.0 - 1);
-    assert_eq!(q.claim_at(session, just_before).await, Claimed::Delayed { until });
+    assert_eq!(
+        q.claim_at(session, just_before).await,
+        Claimed::Delayed { until }
+    );
     q.claim(other).await;
     match q.claim_at(session, until).await {
         Claimed::Message(again) => assert_eq!(again.message.id, claim.message.id),
@@ -70,8 +73,14 @@ pub async fn attempt_is_counted_at_the_claim(q: &Bench) {
     let Claimed::Message(claim) = q.claim_at(receipt.session, later).await else {
         panic!("the head is claimed");
     };
-    assert_eq!((claim.message.attempt, claim.message.state), (1, State::Claimed));
-    assert_eq!((claim.fence.generation, claim.fence.epoch), (q.owner, Epoch(0)));
+    assert_eq!(
+        (claim.message.attempt, claim.message.state),
+        (1, State::Claimed)
+    );
+    assert_eq!(
+        (claim.fence.generation, claim.fence.epoch),
+        (q.owner, Epoch(0))
+    );
     assert_eq!(q.message(receipt.message).await, claim.message);
     assert_eq!(q.session(receipt.session).await.active_at, later);
 }
@@ -114,6 +123,10 @@ pub async fn due_at_is_that_of_the_head(q: &Bench) {
     };
     q.release(&claim, why).await.expect("the claim is released");
     assert_eq!(due_at().await, not_before);
-    let nobody = q.store.due_at(SessionId::mint()).await.expect("the head is looked for");
+    let nobody = q
+        .store
+        .due_at(SessionId::mint())
+        .await
+        .expect("the head is looked for");
     assert_eq!(nobody, None);
 }

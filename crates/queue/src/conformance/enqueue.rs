@@ -39,7 +39,10 @@ pub async fn duplicate_applies_no_effect(q: &Bench) {
     q.put_effect("a", Effect::End { drain_until: until }).await;
     assert!(q.put(prompt).await.duplicate);
     let session = q.session(session).await;
-    assert_eq!((session.prompt_number, session.drain_until), (1, Some(until)));
+    assert_eq!(
+        (session.prompt_number, session.drain_until),
+        (1, Some(until))
+    );
 }
 
 /// An event id is one over the whole queue, and a repeat makes no session.
@@ -51,8 +54,15 @@ pub async fn duplicate_is_found_in_any_session(q: &Bench) {
         ..firing
     };
     let again = q.put(elsewhere).await;
-    assert_eq!((again.message, again.session, again.duplicate), (first.message, first.session, true));
-    let other = q.store.find_session(AGENT, "b").await.expect("the session is looked for");
+    assert_eq!(
+        (again.message, again.session, again.duplicate),
+        (first.message, first.session, true)
+    );
+    let other = q
+        .store
+        .find_session(AGENT, "b")
+        .await
+        .expect("the session is looked for");
     assert_eq!(other, None);
 }
 
@@ -84,8 +94,16 @@ pub async fn session_is_created_from_its_key(q: &Bench) {
     assert_eq!((session.created_at, session.active_at), (NOW, NOW));
     assert_eq!(session.pending, 1);
     let message = q.message(receipt.message).await;
-    assert_eq!(message.accepted_at, Timestamp(5), "the time of the firing is kept");
-    let found = q.store.find_session(AGENT, "a").await.expect("the session is looked for");
+    assert_eq!(
+        message.accepted_at,
+        Timestamp(5),
+        "the time of the firing is kept"
+    );
+    let found = q
+        .store
+        .find_session(AGENT, "a")
+        .await
+        .expect("the session is looked for");
     assert_eq!(found, Some(session));
 }
 
@@ -118,19 +136,44 @@ pub async fn dedup_key_is_of_one_session(q: &Bench) {
 /// A window reaches to its last millisecond, back and forth, from the last event of the key.
 pub async fn dedup_window_is_inclusive(q: &Bench) {
     q.put(repeated("a", "k", Some(2_000), 10_000)).await;
-    assert!(q.put(repeated("a", "k", Some(2_000), 12_000)).await.duplicate);
-    assert!(q.put(repeated("a", "k", Some(2_000), 8_000)).await.duplicate);
-    assert!(!q.put(repeated("a", "k", Some(2_000), 12_001)).await.duplicate);
-    assert!(q.put(repeated("a", "k", Some(2_000), 14_001)).await.duplicate);
+    assert!(
+        q.put(repeated("a", "k", Some(2_000), 12_000))
+            .await
+            .duplicate
+    );
+    assert!(
+        q.put(repeated("a", "k", Some(2_000), 8_000))
+            .await
+            .duplicate
+    );
+    assert!(
+        !q.put(repeated("a", "k", Some(2_000), 12_001))
+            .await
+            .duplicate
+    );
+    assert!(
+        q.put(repeated("a", "k", Some(2_000), 14_001))
+            .await
+            .duplicate
+    );
 }
 
 /// Events sent together are deduplicated among themselves.
 pub async fn dedup_holds_within_a_batch(q: &Bench) {
     let firing = event("a");
     let same_firing = join_all((0..3).map(|_| q.put(firing.clone()))).await;
-    assert_eq!(same_firing.iter().filter(|receipt| !receipt.duplicate).count(), 1);
+    assert_eq!(
+        same_firing
+            .iter()
+            .filter(|receipt| !receipt.duplicate)
+            .count(),
+        1
+    );
     let same_key = join_all((0..3).map(|_| q.put(repeated("a", "k", None, 0)))).await;
-    assert_eq!(same_key.iter().filter(|receipt| !receipt.duplicate).count(), 1);
+    assert_eq!(
+        same_key.iter().filter(|receipt| !receipt.duplicate).count(),
+        1
+    );
     assert_eq!(q.messages().await.len(), 2);
 }
 
@@ -180,7 +223,10 @@ pub async fn empty_and_long_fields_are_refused(q: &Bench) {
     let payload: (&str, Spoil) = ("payload", |event, text| event.payload = text);
     let too_long = names.iter().map(|spoil| (spoil, name(1)));
     let too_long = too_long.chain(paths.iter().map(|spoil| (spoil, path(1))));
-    let empty = names.iter().chain([&payload]).map(|spoil| (spoil, String::new()));
+    let empty = names
+        .iter()
+        .chain([&payload])
+        .map(|spoil| (spoil, String::new()));
     for ((wanted, spoil), text) in too_long.chain(empty) {
         let mut event = event("a");
         spoil(&mut event, text);
@@ -220,7 +266,11 @@ pub async fn session_depth_is_limited(q: &Bench) {
     }
     q.put(event("b")).await;
     q.confirm(&claim).await;
-    assert_eq!(q.put(event("a")).await.seq, Seq(limit + 1), "a refused event takes no place");
+    assert_eq!(
+        q.put(event("a")).await.seq,
+        Seq(limit + 1),
+        "a refused event takes no place"
+    );
 }
 
 /// The limit of all sessions together; a refused event makes no session.
@@ -229,7 +279,11 @@ pub async fn queue_depth_is_limited(q: &Bench) {
     q.fill("b", 2).await;
     let refused = q.store.enqueue(event("c"), NOW).await;
     assert!(matches!(refused, Err(EnqueueError::QueueFull { limit }) if limit == LIMITS.depth_max));
-    let other = q.store.find_session(AGENT, "c").await.expect("the session is looked for");
+    let other = q
+        .store
+        .find_session(AGENT, "c")
+        .await
+        .expect("the session is looked for");
     assert_eq!(other, None);
     q.work(session).await;
     q.put(event("c")).await;
@@ -246,7 +300,10 @@ pub async fn duplicate_is_answered_when_full(q: &Bench) {
 
 /// The session keeps the beginning of the last prompt, whole characters only.
 pub async fn prompt_is_counted_and_cut(q: &Bench) {
-    let session = q.put_effect("a", Effect::Prompt("first".to_owned())).await.session;
+    let session = q
+        .put_effect("a", Effect::Prompt("first".to_owned()))
+        .await
+        .session;
     let long = format!("{}é", "x".repeat(PROMPT_KEPT_BYTES - 1));
     q.put_effect("a", Effect::Prompt(long)).await;
     q.put(event("a")).await;
@@ -266,5 +323,8 @@ pub async fn cwd_and_project_are_refreshed(q: &Bench) {
     q.put(at(Some("/a/y"), None)).await;
     q.put(at(None, None)).await;
     let session = q.session(session).await;
-    assert_eq!((session.cwd.as_deref(), session.project.as_deref()), (Some("/a/y"), Some("/a")));
+    assert_eq!(
+        (session.cwd.as_deref(), session.project.as_deref()),
+        (Some("/a/y"), Some("/a"))
+    );
 }

@@ -24,7 +24,10 @@ async fn mark(q: &Bench, session: SessionId, depth: CloseDepth) -> Marked {
 }
 
 async fn finish(q: &Bench, session: SessionId) -> Closed {
-    q.store.finish_close(session, NOW).await.expect("the close is finished")
+    q.store
+        .finish_close(session, NOW)
+        .await
+        .expect("the close is finished")
 }
 
 async fn close(q: &Bench, session: SessionId) -> Closed {
@@ -33,7 +36,10 @@ async fn close(q: &Bench, session: SessionId) -> Closed {
 }
 
 async fn purge(q: &Bench, session: SessionId) {
-    q.store.purge_rows(session, NOW).await.expect("the rows are purged");
+    q.store
+        .purge_rows(session, NOW)
+        .await
+        .expect("the rows are purged");
 }
 
 async fn life(q: &Bench, session: SessionId) -> Life {
@@ -49,7 +55,10 @@ pub async fn generations_rise(q: &Bench) {
 /// The same key is the same session; names are checked.
 pub async fn open_gets_or_creates(q: &Bench) {
     let opened = q.open("a").await;
-    assert_eq!((opened.life, opened.pending, opened.epoch), (Life::Open, 0, Epoch(0)));
+    assert_eq!(
+        (opened.life, opened.pending, opened.epoch),
+        (Life::Open, 0, Epoch(0))
+    );
     assert_eq!(q.open("a").await, opened);
     assert_ne!(q.open("b").await.id, opened.id);
     assert_eq!(q.put(event("a")).await.session, opened.id);
@@ -61,21 +70,34 @@ pub async fn open_gets_or_creates(q: &Bench) {
         metadata: serde_json::Map::new(),
     };
     let refused = q.store.open_session(nameless.clone(), NOW).await;
-    assert!(matches!(refused, Err(SessionError::InvalidField { field: "key", .. })));
+    assert!(matches!(
+        refused,
+        Err(SessionError::InvalidField { field: "key", .. })
+    ));
     let placed = OpenSession {
         key: "a".to_owned(),
         cwd: Some("/p/x".to_owned()),
         project: Some("/p".to_owned()),
         ..nameless
     };
-    let placed = q.store.open_session(placed, NOW).await.expect("the session opens");
-    assert_eq!((placed.cwd.as_deref(), placed.project.as_deref()), (Some("/p/x"), Some("/p")));
+    let placed = q
+        .store
+        .open_session(placed, NOW)
+        .await
+        .expect("the session opens");
+    assert_eq!(
+        (placed.cwd.as_deref(), placed.project.as_deref()),
+        (Some("/p/x"), Some("/p"))
+    );
 }
 
 /// Somebody wants it again.
 pub async fn open_calls_off_a_drain(q: &Bench) {
     let session = q.open("a").await.id;
-    q.store.begin_drain(session, UNTIL, NOW).await.expect("the drain begins");
+    q.store
+        .begin_drain(session, UNTIL, NOW)
+        .await
+        .expect("the drain begins");
     assert_eq!(q.session(session).await.drain_until, Some(UNTIL));
     assert_eq!(q.open("a").await.drain_until, None);
     close(q, session).await;
@@ -95,7 +117,11 @@ pub async fn metadata_is_merged(q: &Bench) {
         project: None,
         metadata: names(json!({"a": 1, "b": {"x": 1}, "gone": null})),
     };
-    let session = q.store.open_session(open, NOW).await.expect("the session opens");
+    let session = q
+        .store
+        .open_session(open, NOW)
+        .await
+        .expect("the session opens");
     assert_eq!(session.metadata, names(json!({"a": 1, "b": {"x": 1}})));
     let patch = names(json!({"a": null, "b": {"y": 2}, "c": "é"}));
     let patched = q.store.patch_metadata(session.id, patch, NOW).await;
@@ -109,9 +135,17 @@ pub async fn metadata_is_limited(q: &Bench) {
     let session = q.open("a").await.id;
     let sized = |bytes: usize| names(json!({"n": "x".repeat(bytes - r#"{"n":""}"#.len())}));
     let patch = |bytes| q.store.patch_metadata(session, sized(bytes), NOW);
-    patch(METADATA_MAX_BYTES).await.expect("the limit is allowed");
+    patch(METADATA_MAX_BYTES)
+        .await
+        .expect("the limit is allowed");
     let refused = patch(METADATA_MAX_BYTES + 1).await;
-    assert!(matches!(refused, Err(SessionError::InvalidField { field: "metadata", .. })));
+    assert!(matches!(
+        refused,
+        Err(SessionError::InvalidField {
+            field: "metadata",
+            ..
+        })
+    ));
     assert_eq!(q.session(session).await.metadata, sized(METADATA_MAX_BYTES));
 }
 
@@ -119,7 +153,10 @@ pub async fn metadata_is_limited(q: &Bench) {
 pub async fn end_drains_an_open_session(q: &Bench) {
     let session = end(q, "a").await;
     let session = q.session(session).await;
-    assert_eq!((session.life, session.drain_until), (Life::Open, Some(UNTIL)));
+    assert_eq!(
+        (session.life, session.drain_until),
+        (Life::Open, Some(UNTIL))
+    );
 }
 
 /// It has come back.
@@ -131,7 +168,11 @@ pub async fn start_and_prompt_call_off_a_drain(q: &Bench) {
     }
     let session = end(q, "b").await;
     q.put(event("b")).await;
-    assert_eq!(q.session(session).await.drain_until, Some(UNTIL), "any other event does not");
+    assert_eq!(
+        q.session(session).await.drain_until,
+        Some(UNTIL),
+        "any other event does not"
+    );
 }
 
 /// It is worked, and that is all.
@@ -147,8 +188,14 @@ pub async fn late_end_of_an_ended_session_is_nothing(q: &Bench) {
 pub async fn mark_after_a_drain_called_off_is_refused(q: &Bench) {
     let session = end(q, "a").await;
     q.put_effect("a", Effect::Start).await;
-    let marked = q.store.mark_closing(session, CloseDepth::Close, true, NOW).await;
-    assert_eq!(marked.expect("the mark is answered"), Marked::DrainCalledOff);
+    let marked = q
+        .store
+        .mark_closing(session, CloseDepth::Close, true, NOW)
+        .await;
+    assert_eq!(
+        marked.expect("the mark is answered"),
+        Marked::DrainCalledOff
+    );
     let session = q.session(session).await;
     assert_eq!((session.life, session.epoch), (Life::Open, Epoch(0)));
 }
@@ -156,11 +203,20 @@ pub async fn mark_after_a_drain_called_off_is_refused(q: &Bench) {
 /// The drain is over, so the deadline is too.
 pub async fn mark_after_a_drain_closes(q: &Bench) {
     let session = end(q, "a").await;
-    let marked = q.store.mark_closing(session, CloseDepth::Close, true, NOW).await;
-    assert_eq!(marked.expect("the mark is answered"), Marked::Closing(CloseDepth::Close));
+    let marked = q
+        .store
+        .mark_closing(session, CloseDepth::Close, true, NOW)
+        .await;
+    assert_eq!(
+        marked.expect("the mark is answered"),
+        Marked::Closing(CloseDepth::Close)
+    );
     let session = q.session(session).await;
     assert_eq!((session.life, session.drain_until), (Life::Closing, None));
-    assert_eq!((session.close_depth, session.epoch), (Some(CloseDepth::Close), Epoch(1)));
+    assert_eq!(
+        (session.close_depth, session.epoch),
+        (Some(CloseDepth::Close), Epoch(1))
+    );
 }
 
 /// One close, whoever joins it, however deep.
@@ -219,7 +275,11 @@ pub async fn prompt_while_closing_reopens_at_the_finish(q: &Bench) {
     assert_eq!(q.message(prompt.message).await.epoch, Epoch(1));
     assert_eq!(finish(q, session).await.life, Some(Life::Open));
     close(q, session).await;
-    assert_eq!(life(q, session).await, Life::Ended, "the wish to reopen is used up");
+    assert_eq!(
+        life(q, session).await,
+        Life::Ended,
+        "the wish to reopen is used up"
+    );
 }
 
 /// It came and went while the close was on.
@@ -265,27 +325,58 @@ pub async fn purged_session_is_gone(q: &Bench) {
         checkpoint: Some("{}".to_owned()),
         ..confirm_of(&claim)
     };
-    q.store.confirm(confirm, NOW).await.expect("the claim is confirmed");
+    q.store
+        .confirm(confirm, NOW)
+        .await
+        .expect("the claim is confirmed");
     q.poison(session).await;
     q.claim(session).await;
     mark(q, session, CloseDepth::Purge).await;
     purge(q, session).await;
     purge(q, session).await;
     assert_eq!(finish(q, session).await.life, None);
-    assert_eq!(q.store.session(session).await.expect("the session is looked for"), None);
-    let left: Vec<_> = q.messages().await.iter().map(|message| message.session).collect();
+    assert_eq!(
+        q.store
+            .session(session)
+            .await
+            .expect("the session is looked for"),
+        None
+    );
+    let left: Vec<_> = q
+        .messages()
+        .await
+        .iter()
+        .map(|message| message.session)
+        .collect();
     assert_eq!(left, [other]);
-    let results = q.store.results(ResultFilter::default()).await.expect("results are listed");
+    let results = q
+        .store
+        .results(ResultFilter::default())
+        .await
+        .expect("results are listed");
     assert_eq!(results, []);
-    assert_eq!(q.store.checkpoint(session).await.expect("the checkpoint is read"), None);
+    assert_eq!(
+        q.store
+            .checkpoint(session)
+            .await
+            .expect("the checkpoint is read"),
+        None
+    );
     q.work(other).await;
-    let results = q.store.results(ResultFilter::default()).await.expect("results are listed");
+    let results = q
+        .store
+        .results(ResultFilter::default())
+        .await
+        .expect("results are listed");
     assert_eq!(results[0].id, ResultId(2), "no number is used twice");
 }
 
 /// Accepted is accepted.
 pub async fn purge_keeps_events_accepted_while_closing(q: &Bench) {
-    let session = q.put_effect("a", Effect::Prompt("old".to_owned())).await.session;
+    let session = q
+        .put_effect("a", Effect::Prompt("old".to_owned()))
+        .await
+        .session;
     let claim = q.claim(session).await;
     let confirm = Confirm {
         checkpoint: Some("{}".to_owned()),
@@ -295,7 +386,10 @@ pub async fn purge_keeps_events_accepted_while_closing(q: &Bench) {
         },
         ..confirm_of(&claim)
     };
-    q.store.confirm(confirm, NOW).await.expect("the claim is confirmed");
+    q.store
+        .confirm(confirm, NOW)
+        .await
+        .expect("the claim is confirmed");
     mark(q, session, CloseDepth::Close).await;
     let meanwhile = q.put(event("a")).await;
     mark(q, session, CloseDepth::Purge).await;
@@ -312,7 +406,13 @@ pub async fn purge_keeps_events_accepted_while_closing(q: &Bench) {
         ..
     } = q.session(session).await;
     assert_eq!((prompt, prompt_number, usage), (None, 0, Usage::default()));
-    assert_eq!(q.store.checkpoint(session).await.expect("the checkpoint is read"), None);
+    assert_eq!(
+        q.store
+            .checkpoint(session)
+            .await
+            .expect("the checkpoint is read"),
+        None
+    );
     assert_eq!(q.messages().await.len(), 1);
     assert_eq!(q.work(session).await, meanwhile.message);
 }
@@ -332,7 +432,11 @@ pub async fn purged_key_begins_anew(q: &Bench) {
     mark(q, first, CloseDepth::Purge).await;
     q.open("a").await;
     purge(q, first).await;
-    assert_eq!(finish(q, first).await.life, Some(Life::Open), "an open came while it was closing");
+    assert_eq!(
+        finish(q, first).await.life,
+        Some(Life::Open),
+        "an open came while it was closing"
+    );
     mark(q, first, CloseDepth::Purge).await;
     purge(q, first).await;
     assert_eq!(finish(q, first).await.life, None);
@@ -346,14 +450,29 @@ pub async fn unknown_sessions_are_refused(q: &Bench) {
     let nobody = SessionId::mint();
     let errors = [
         q.store.begin_drain(nobody, UNTIL, NOW).await.err(),
-        q.store.mark_closing(nobody, CloseDepth::Close, false, NOW).await.err(),
+        q.store
+            .mark_closing(nobody, CloseDepth::Close, false, NOW)
+            .await
+            .err(),
         q.store.purge_rows(nobody, NOW).await.err(),
-        q.store.patch_metadata(nobody, serde_json::Map::new(), NOW).await.err(),
+        q.store
+            .patch_metadata(nobody, serde_json::Map::new(), NOW)
+            .await
+            .err(),
     ];
     for error in errors {
-        assert!(matches!(error, Some(SessionError::Unknown(id)) if id == nobody), "{error:?}");
+        assert!(
+            matches!(error, Some(SessionError::Unknown(id)) if id == nobody),
+            "{error:?}"
+        );
     }
-    assert_eq!(q.store.session(nobody).await.expect("the session is looked for"), None);
+    assert_eq!(
+        q.store
+            .session(nobody)
+            .await
+            .expect("the session is looked for"),
+        None
+    );
 }
 
 /// What start-up has to look after, and nothing else.
@@ -361,7 +480,10 @@ pub async fn unfinished_lists_work_drains_and_closes(q: &Bench) {
     q.open("idle").await;
     let working = q.put(event("working")).await.session;
     let draining = q.open("draining").await.id;
-    q.store.begin_drain(draining, UNTIL, NOW).await.expect("the drain begins");
+    q.store
+        .begin_drain(draining, UNTIL, NOW)
+        .await
+        .expect("the drain begins");
     let closing = q.open("closing").await.id;
     mark(q, closing, CloseDepth::Purge).await;
     let busy = q.put(event("busy")).await.session;
@@ -392,7 +514,11 @@ pub async fn unfinished_lists_work_drains_and_closes(q: &Bench) {
             ..idle
         },
     ];
-    let unfinished = q.store.unfinished().await.expect("the unfinished are listed");
+    let unfinished = q
+        .store
+        .unfinished()
+        .await
+        .expect("the unfinished are listed");
     assert_eq!(unfinished, wanted);
 }
 
@@ -402,7 +528,10 @@ pub async fn closed_store_answers_closed(q: &Bench) {
     q.store.close().await;
     q.store.close().await;
     let refused = q.store.enqueue(event("a"), NOW).await;
-    assert!(matches!(refused, Err(EnqueueError::Store(StoreError::Closed))));
+    assert!(matches!(
+        refused,
+        Err(EnqueueError::Store(StoreError::Closed))
+    ));
     assert!(matches!(q.store.stats().await, Err(StoreError::Closed)));
     assert!(matches!(q.store.verify().await, Err(StoreError::Closed)));
 }

@@ -3,8 +3,8 @@
 use super::bench::{AGENT, Bench, NOW, confirm_of, event, result};
 use crate::ids::{MessageId, ResultId, SessionId, Timestamp};
 use crate::types::{
-    CloseDepth, Confirm, Depth, Enqueue, Life, LifeCounts, MessageFilter, ResultFilter, SessionFilter,
-    State,
+    CloseDepth, Confirm, Depth, Enqueue, Life, LifeCounts, MessageFilter, ResultFilter,
+    SessionFilter, State,
 };
 
 /// The last one to do something comes first; of equals, the newer one.
@@ -14,7 +14,10 @@ pub async fn sessions_are_listed_by_activity(q: &Bench) {
         ids.push(q.put(event(key)).await.session);
     }
     q.claim_at(ids[0], Timestamp(NOW.0 + 1)).await;
-    assert_eq!(sessions(q, SessionFilter::default()).await, [ids[0], ids[2], ids[1]]);
+    assert_eq!(
+        sessions(q, SessionFilter::default()).await,
+        [ids[0], ids[2], ids[1]]
+    );
     let first = SessionFilter {
         limit: 1,
         ..SessionFilter::default()
@@ -23,7 +26,11 @@ pub async fn sessions_are_listed_by_activity(q: &Bench) {
 }
 
 async fn sessions(q: &Bench, filter: SessionFilter) -> Vec<SessionId> {
-    let found = q.store.sessions(filter).await.expect("the sessions are listed");
+    let found = q
+        .store
+        .sessions(filter)
+        .await
+        .expect("the sessions are listed");
     found.iter().map(|session| session.id).collect()
 }
 
@@ -36,7 +43,10 @@ pub async fn sessions_are_filtered(q: &Bench) {
     let a = q.put(of_project("a")).await.session;
     let b = q.put(of_project("b")).await.session;
     let c = q.put(event("c")).await.session;
-    q.store.mark_closing(b, CloseDepth::Close, false, NOW).await.expect("b is marked");
+    q.store
+        .mark_closing(b, CloseDepth::Close, false, NOW)
+        .await
+        .expect("b is marked");
     let filter = |agent: &str, project: Option<&str>, life| SessionFilter {
         agent: Some(agent.to_owned()),
         project: project.map(str::to_owned),
@@ -46,8 +56,14 @@ pub async fn sessions_are_filtered(q: &Bench) {
     assert_eq!(sessions(q, filter(AGENT, None, None)).await, [c, b, a]);
     assert_eq!(sessions(q, filter("nobody", None, None)).await, []);
     assert_eq!(sessions(q, filter(AGENT, Some("/p"), None)).await, [b, a]);
-    assert_eq!(sessions(q, filter(AGENT, Some("/p"), Some(Life::Open))).await, [a]);
-    assert_eq!(sessions(q, filter(AGENT, None, Some(Life::Ended))).await, []);
+    assert_eq!(
+        sessions(q, filter(AGENT, Some("/p"), Some(Life::Open))).await,
+        [a]
+    );
+    assert_eq!(
+        sessions(q, filter(AGENT, None, Some(Life::Ended))).await,
+        []
+    );
 }
 
 /// By session, state and place in the whole; oldest first.
@@ -56,7 +72,11 @@ pub async fn messages_are_paged_and_filtered(q: &Bench) {
     q.fill("b", 1).await;
     q.poison(a).await;
     let list = async |filter: MessageFilter| {
-        let found = q.store.messages(filter).await.expect("the messages are listed");
+        let found = q
+            .store
+            .messages(filter)
+            .await
+            .expect("the messages are listed");
         found.iter().map(|message| message.id.0).collect::<Vec<_>>()
     };
     let any = MessageFilter::default;
@@ -66,7 +86,11 @@ pub async fn messages_are_paged_and_filtered(q: &Bench) {
     };
     assert_eq!(list(any()).await, [1, 2, 3, 4]);
     assert_eq!(list(of_a()).await, [1, 2, 3]);
-    for (state, wanted) in [(State::Dead, vec![1]), (State::Pending, vec![2, 3]), (State::Done, vec![])] {
+    for (state, wanted) in [
+        (State::Dead, vec![1]),
+        (State::Pending, vec![2, 3]),
+        (State::Done, vec![]),
+    ] {
         let filter = MessageFilter {
             state: Some(state),
             ..of_a()
@@ -95,10 +119,17 @@ pub async fn results_are_paged_and_filtered(q: &Bench) {
             results: vec![result("observation"), result("summary")],
             ..confirm_of(&claim)
         };
-        q.store.confirm(confirm, NOW).await.expect("the claim is confirmed");
+        q.store
+            .confirm(confirm, NOW)
+            .await
+            .expect("the claim is confirmed");
     }
     let list = async |filter: ResultFilter| {
-        let found = q.store.results(filter).await.expect("the results are listed");
+        let found = q
+            .store
+            .results(filter)
+            .await
+            .expect("the results are listed");
         found.iter().map(|result| result.id.0).collect::<Vec<_>>()
     };
     let any = ResultFilter::default;
@@ -139,10 +170,16 @@ pub async fn stats_count_every_state(q: &Bench) {
     q.poison(a).await;
     q.claim(a).await;
     let closing = q.open("c").await.id;
-    q.store.mark_closing(closing, CloseDepth::Close, false, NOW).await.expect("c is marked");
+    q.store
+        .mark_closing(closing, CloseDepth::Close, false, NOW)
+        .await
+        .expect("c is marked");
     let stats = async || q.store.stats().await.expect("stats are read");
     assert_eq!(stats().await.oldest_pending_at, Some(Timestamp(3)));
-    q.store.cancel(b.message, NOW).await.expect("the message is cancelled");
+    q.store
+        .cancel(b.message, NOW)
+        .await
+        .expect("the message is cancelled");
     let stats = stats().await;
     let depth = Depth {
         pending: 1,

@@ -45,16 +45,32 @@ pub async fn confirm_stores_results_checkpoint_and_usage(q: &Bench) {
         ..confirm_of(&claim)
     };
     let later = Timestamp(NOW.0 + 5);
-    q.store.confirm(confirm, later).await.expect("the claim is confirmed");
+    q.store
+        .confirm(confirm, later)
+        .await
+        .expect("the claim is confirmed");
     let message = q.message(receipt.message).await;
-    assert_eq!((message.state, message.finished_at), (State::Done, Some(later)));
+    assert_eq!(
+        (message.state, message.finished_at),
+        (State::Done, Some(later))
+    );
     let stored = results(q).await;
     assert_eq!(stored.len(), 2);
     assert_eq!(stored[0].id, ResultId(1));
-    assert_eq!((stored[1].id, stored[1].result.clone()), (ResultId(2), result("summary")));
-    assert_eq!((stored[0].message, stored[0].seq), (receipt.message, receipt.seq));
+    assert_eq!(
+        (stored[1].id, stored[1].result.clone()),
+        (ResultId(2), result("summary"))
+    );
+    assert_eq!(
+        (stored[0].message, stored[0].seq),
+        (receipt.message, receipt.seq)
+    );
     assert_eq!((stored[0].accepted_at, stored[0].created_at), (NOW, later));
-    let checkpoint = q.store.checkpoint(receipt.session).await.expect("the checkpoint is read");
+    let checkpoint = q
+        .store
+        .checkpoint(receipt.session)
+        .await
+        .expect("the checkpoint is read");
     assert_eq!(checkpoint.as_deref(), Some("{\"n\":1}"));
     let session = q.session(receipt.session).await;
     assert_eq!((session.usage, session.success_at), (usage, Some(later)));
@@ -70,9 +86,16 @@ pub async fn confirm_without_checkpoint_keeps_it(q: &Bench) {
             checkpoint,
             ..confirm_of(&claim)
         };
-        q.store.confirm(confirm, NOW).await.expect("the claim is confirmed");
+        q.store
+            .confirm(confirm, NOW)
+            .await
+            .expect("the claim is confirmed");
     }
-    let checkpoint = q.store.checkpoint(session).await.expect("the checkpoint is read");
+    let checkpoint = q
+        .store
+        .checkpoint(session)
+        .await
+        .expect("the checkpoint is read");
     assert_eq!(checkpoint.as_deref(), Some("1"));
 }
 
@@ -82,7 +105,10 @@ async fn assert_lost(q: &Bench, claim: &Claim) {
     assert!(matches!(confirmed, Err(SettleError::ClaimLost(id)) if id == claim.message.id));
     let released = q.release(claim, retry("late")).await;
     assert!(matches!(released, Err(SettleError::ClaimLost(id)) if id == claim.message.id));
-    assert_eq!((q.message(claim.message.id).await, results(q).await), (before, left));
+    assert_eq!(
+        (q.message(claim.message.id).await, results(q).await),
+        (before, left)
+    );
 }
 
 /// A claim ends once.
@@ -113,9 +139,14 @@ pub async fn fence_of_another_epoch_is_lost(q: &Bench) {
 pub async fn fence_of_an_earlier_attempt_is_lost(q: &Bench) {
     let session = q.put(event("a")).await.session;
     let first = q.claim(session).await;
-    q.release(&first, give_back()).await.expect("the claim is released");
+    q.release(&first, give_back())
+        .await
+        .expect("the claim is released");
     let second = q.claim(session).await;
-    assert!(second.fence.claim_seq > first.fence.claim_seq, "no number is used twice");
+    assert!(
+        second.fence.claim_seq > first.fence.claim_seq,
+        "no number is used twice"
+    );
     assert_lost(q, &first).await;
     q.confirm(&second).await;
 }
@@ -139,7 +170,13 @@ pub async fn lost_confirm_stores_nothing(q: &Bench) {
     unknown.fence.claim_seq = ClaimSeq(99);
     assert!(q.store.confirm(unknown, NOW).await.is_err());
     assert_eq!(results(q).await, []);
-    assert_eq!(q.store.checkpoint(session).await.expect("the checkpoint is read"), None);
+    assert_eq!(
+        q.store
+            .checkpoint(session)
+            .await
+            .expect("the checkpoint is read"),
+        None
+    );
     assert_eq!(q.session(session).await.usage, Usage::default());
 }
 
@@ -162,7 +199,10 @@ pub async fn oversize_results_leave_the_claim(q: &Bench) {
         other => panic!("{other:?}"),
     }
     assert_eq!(results(q).await, []);
-    q.store.confirm(sized(limit), NOW).await.expect("the limit is allowed");
+    q.store
+        .confirm(sized(limit), NOW)
+        .await
+        .expect("the limit is allowed");
 }
 
 /// As for results.
@@ -182,7 +222,10 @@ pub async fn oversize_checkpoint_leaves_the_claim(q: &Bench) {
         }) => assert_eq!((field, named), ("checkpoint", limit)),
         other => panic!("{other:?}"),
     }
-    q.store.confirm(sized(limit), NOW).await.expect("the limit is allowed");
+    q.store
+        .confirm(sized(limit), NOW)
+        .await
+        .expect("the limit is allowed");
 }
 
 /// The attempts run out exactly at `attempt_max`.
@@ -192,13 +235,28 @@ pub async fn retry_is_dead_at_the_last_attempt(q: &Bench) {
         let claim = q.claim(receipt.session).await;
         assert_eq!(claim.message.attempt, attempt);
         let last = attempt == LIMITS.attempt_max;
-        let wanted = if last { Released::Dead } else { Released::Pending };
+        let wanted = if last {
+            Released::Dead
+        } else {
+            Released::Pending
+        };
         let reason = "é".repeat(REASON_KEPT_BYTES);
-        assert_eq!(q.release(&claim, retry(&reason)).await.expect("it is released"), wanted);
+        assert_eq!(
+            q.release(&claim, retry(&reason))
+                .await
+                .expect("it is released"),
+            wanted
+        );
     }
     let message = q.message(receipt.message).await;
-    assert_eq!((message.state, message.finished_at), (State::Dead, Some(NOW)));
-    assert_eq!((message.attempt, message.not_before), (LIMITS.attempt_max, None));
+    assert_eq!(
+        (message.state, message.finished_at),
+        (State::Dead, Some(NOW))
+    );
+    assert_eq!(
+        (message.attempt, message.not_before),
+        (LIMITS.attempt_max, None)
+    );
     assert_eq!(message.last_error, Some("é".repeat(REASON_KEPT_BYTES / 2)));
     let session = q.session(receipt.session).await;
     assert_eq!((session.pending, session.dead), (0, 1));
@@ -210,7 +268,10 @@ pub async fn give_back_returns_the_attempt(q: &Bench) {
     for _ in 0..LIMITS.attempt_max * 2 {
         let claim = q.claim(receipt.session).await;
         assert_eq!(claim.message.attempt, 1);
-        let released = q.release(&claim, give_back()).await.expect("the claim is released");
+        let released = q
+            .release(&claim, give_back())
+            .await
+            .expect("the claim is released");
         assert_eq!(released, Released::Pending);
     }
     assert_eq!(q.message(receipt.message).await.attempt, 0);
@@ -244,10 +305,15 @@ pub async fn poison_is_dead_at_once(q: &Bench) {
 pub async fn failures_are_counted_until_a_confirm(q: &Bench) {
     let session = q.fill("a", 2).await[0].session;
     let claim = q.claim(session).await;
-    q.release(&claim, retry("one")).await.expect("the claim is released");
+    q.release(&claim, retry("one"))
+        .await
+        .expect("the claim is released");
     q.poison(session).await;
     let failing = q.session(session).await;
-    assert_eq!((failing.consecutive_failures, failing.success_at), (2, None));
+    assert_eq!(
+        (failing.consecutive_failures, failing.success_at),
+        (2, None)
+    );
     assert_eq!(failing.last_error.as_deref(), Some("bad"));
     q.work(session).await;
     let fine = q.session(session).await;
@@ -266,7 +332,10 @@ pub async fn session_release_gives_back_its_claim(q: &Bench) {
     assert_eq!(release().await.expect("the session is released"), 0);
     assert_lost(q, &claim).await;
     let again = q.claim(session).await;
-    assert_eq!((again.message.id, again.message.attempt), (claim.message.id, 1));
+    assert_eq!(
+        (again.message.id, again.message.attempt),
+        (claim.message.id, 1)
+    );
     q.confirm(&others).await;
 }
 
@@ -274,7 +343,10 @@ pub async fn session_release_gives_back_its_claim(q: &Bench) {
 pub async fn close_mark_does_not_take_a_claim(q: &Bench) {
     let session = q.put(event("a")).await.session;
     let claim = q.claim(session).await;
-    let marked = q.store.mark_closing(session, CloseDepth::Close, false, NOW).await;
+    let marked = q
+        .store
+        .mark_closing(session, CloseDepth::Close, false, NOW)
+        .await;
     marked.expect("the session is marked");
     q.confirm(&claim).await;
 }

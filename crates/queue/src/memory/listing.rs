@@ -15,8 +15,14 @@ impl Model {
         let newest_first = self.sessions.values().rev();
         let mut found: Vec<_> = newest_first.map(|entry| self.read(entry)).collect();
         found.retain(|session| {
-            filter.agent.as_ref().is_none_or(|agent| session.agent == *agent)
-                && filter.project.as_ref().is_none_or(|p| session.project.as_ref() == Some(p))
+            filter
+                .agent
+                .as_ref()
+                .is_none_or(|agent| session.agent == *agent)
+                && filter
+                    .project
+                    .as_ref()
+                    .is_none_or(|p| session.project.as_ref() == Some(p))
                 && filter.life.is_none_or(|life| session.life == life)
         });
         found.sort_by_key(|session| Reverse(session.active_at));
@@ -25,7 +31,11 @@ impl Model {
     }
 
     pub(super) fn unfinished(&mut self) -> Vec<Unfinished> {
-        let mut sessions: Vec<_> = self.sessions.values().map(|entry| self.read(entry)).collect();
+        let mut sessions: Vec<_> = self
+            .sessions
+            .values()
+            .map(|entry| self.read(entry))
+            .collect();
         sessions.retain(|session| {
             session.life == Life::Closing || session.drain_until.is_some() || session.pending > 0
         });
@@ -43,21 +53,38 @@ impl Model {
     }
 
     pub(super) fn list_messages(&self, filter: &MessageFilter) -> Vec<Message> {
-        let found = self.messages.values().map(|entry| &entry.message).filter(|message| {
-            filter.session.is_none_or(|session| message.session == session)
-                && filter.state.is_none_or(|state| message.state == state)
-                && filter.after.is_none_or(|after| message.id > after)
-        });
-        found.take(list_limit(filter.limit) as usize).cloned().collect()
+        let found = self
+            .messages
+            .values()
+            .map(|entry| &entry.message)
+            .filter(|message| {
+                filter
+                    .session
+                    .is_none_or(|session| message.session == session)
+                    && filter.state.is_none_or(|state| message.state == state)
+                    && filter.after.is_none_or(|after| message.id > after)
+            });
+        found
+            .take(list_limit(filter.limit) as usize)
+            .cloned()
+            .collect()
     }
 
     pub(super) fn list_results(&self, filter: &ResultFilter) -> Vec<StoredResult> {
         let mut found: Vec<_> = self.results.values().cloned().collect();
         found.retain(|result| {
-            filter.session.is_none_or(|session| result.session == session)
-                && filter.kind.as_ref().is_none_or(|kind| result.result.kind == *kind)
+            filter
+                .session
+                .is_none_or(|session| result.session == session)
+                && filter
+                    .kind
+                    .as_ref()
+                    .is_none_or(|kind| result.result.kind == *kind)
                 && filter.after.is_none_or(|after| result.id > after)
-                && filter.project.as_ref().is_none_or(|p| self.project(result.session) == Some(p))
+                && filter
+                    .project
+                    .as_ref()
+                    .is_none_or(|p| self.project(result.session) == Some(p))
         });
         if filter.newest_first {
             found.reverse();
@@ -90,12 +117,18 @@ impl Model {
     }
 
     fn project(&self, session: SessionId) -> Option<&String> {
-        let entry = self.sessions.values().find(|entry| entry.session.id == session)?;
+        let entry = self
+            .sessions
+            .values()
+            .find(|entry| entry.session.id == session)?;
         entry.session.project.as_ref()
     }
 
     fn lives(&self, life: Life) -> i64 {
-        let of_life = self.sessions.values().filter(|entry| entry.session.life == life);
+        let of_life = self
+            .sessions
+            .values()
+            .filter(|entry| entry.session.life == life);
         of_life.count() as i64
     }
 }

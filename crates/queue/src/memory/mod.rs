@@ -17,8 +17,8 @@ use crate::ids::{Generation, MessageId, SessionId, Timestamp};
 use crate::limits::{Limits, REASON_KEPT_BYTES};
 use crate::store::Store;
 use crate::types::{
-    Claim, Claimed, CloseDepth, Closed, Confirm, Enqueue, Fence, Life, Marked,
-    Message, MessageFilter, OpenSession, Receipt, Redriven, Release, ReleaseWhy, Released, Rescued,
+    Claim, Claimed, CloseDepth, Closed, Confirm, Enqueue, Fence, Life, Marked, Message,
+    MessageFilter, OpenSession, Receipt, Redriven, Release, ReleaseWhy, Released, Rescued,
     ResultFilter, Session, SessionFilter, State, Stats, StoreInfo, StoredResult, Unfinished, Usage,
     Verification,
 };
@@ -43,7 +43,11 @@ impl MemoryStore {
 
     fn model(&self) -> Result<MutexGuard<'_, Model>, StoreError> {
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        if model.closed { Err(StoreError::Closed) } else { Ok(model) }
+        if model.closed {
+            Err(StoreError::Closed)
+        } else {
+            Ok(model)
+        }
     }
 }
 
@@ -203,7 +207,10 @@ impl Store for MemoryStore {
         let rescue_max = model.limits.rescue_max;
         let mut rescued = Rescued::default();
         for entry in model.messages.values_mut() {
-            if entry.claim.is_none_or(|(generation, _)| generation >= owner) {
+            if entry
+                .claim
+                .is_none_or(|(generation, _)| generation >= owner)
+            {
                 continue;
             }
             entry.message.attempt -= 1;
@@ -277,12 +284,16 @@ impl Store for MemoryStore {
         let mut model = self.model()?;
         validate::open(&open)?;
         let known = model.by_key(&open.agent, &open.key);
-        let mut metadata = known.map(|entry| entry.session.metadata.clone()).unwrap_or_default();
+        let mut metadata = known
+            .map(|entry| entry.session.metadata.clone())
+            .unwrap_or_default();
         validate::merge_metadata(&mut metadata, &open.metadata)?;
         if model.by_key(&open.agent, &open.key).is_none() {
             model.create(&open.agent, &open.key, now);
         }
-        let entry = model.by_key(&open.agent, &open.key).expect("it was made if it was not there");
+        let entry = model
+            .by_key(&open.agent, &open.key)
+            .expect("it was made if it was not there");
         entry.start();
         entry.refresh(open.cwd.as_ref(), open.project.as_ref());
         entry.session.active_at = now;
@@ -312,7 +323,10 @@ impl Store for MemoryStore {
         _now: Timestamp,
     ) -> Result<(), SessionError> {
         let mut model = self.model()?;
-        model.by_id(session).ok_or(SessionError::Unknown(session))?.drain(until);
+        model
+            .by_id(session)
+            .ok_or(SessionError::Unknown(session))?
+            .drain(until);
         Ok(())
     }
 
@@ -334,7 +348,9 @@ impl Store for MemoryStore {
             session.epoch = session.epoch.next();
             session.drain_until = None;
         }
-        let deeper = session.close_depth.map_or(depth, |marked| marked.max(depth));
+        let deeper = session
+            .close_depth
+            .map_or(depth, |marked| marked.max(depth));
         session.close_depth = Some(deeper);
         Ok(Marked::Closing(deeper))
     }
@@ -355,11 +371,13 @@ impl Store for MemoryStore {
         let messages = &model.messages;
         model.results.retain(|_, result| {
             result.session != session
-                || messages.get(&result.message).is_some_and(|of| of.message.epoch >= epoch)
+                || messages
+                    .get(&result.message)
+                    .is_some_and(|of| of.message.epoch >= epoch)
         });
-        model.messages.retain(|_, entry| {
-            entry.message.session != session || entry.message.epoch >= epoch
-        });
+        model
+            .messages
+            .retain(|_, entry| entry.message.session != session || entry.message.epoch >= epoch);
         Ok(())
     }
 
@@ -369,7 +387,10 @@ impl Store for MemoryStore {
         _now: Timestamp,
     ) -> Result<Closed, SessionError> {
         let mut model = self.model()?;
-        let left = model.messages.values().any(|entry| entry.message.session == session);
+        let left = model
+            .messages
+            .values()
+            .any(|entry| entry.message.session == session);
         let pending = model.backlog(Some(session));
         let Some(entry) = model.by_id(session) else {
             return Ok(Closed {
@@ -384,7 +405,9 @@ impl Store for MemoryStore {
         }
         let mut life = Some(entry.session.life);
         if depth == Some(CloseDepth::Purge) && !reopen && !left {
-            model.sessions.retain(|_, entry| entry.session.id != session);
+            model
+                .sessions
+                .retain(|_, entry| entry.session.id != session);
             life = None;
         }
         Ok(Closed { life, pending })
@@ -414,12 +437,17 @@ impl Store for MemoryStore {
 
     async fn checkpoint(&self, session: SessionId) -> Result<Option<String>, StoreError> {
         let mut model = self.model()?;
-        Ok(model.by_id(session).and_then(|entry| entry.checkpoint.clone()))
+        Ok(model
+            .by_id(session)
+            .and_then(|entry| entry.checkpoint.clone()))
     }
 
     async fn message(&self, message: MessageId) -> Result<Option<Message>, StoreError> {
         let model = self.model()?;
-        Ok(model.messages.get(&message).map(|entry| entry.message.clone()))
+        Ok(model
+            .messages
+            .get(&message)
+            .map(|entry| entry.message.clone()))
     }
 
     async fn messages(&self, filter: MessageFilter) -> Result<Vec<Message>, StoreError> {
@@ -448,6 +476,9 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) {
-        self.model.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.model
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .closed = true;
     }
 }

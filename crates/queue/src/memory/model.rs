@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{EnqueueError, MessageError};
-use crate::ids::{
-    ClaimSeq, Epoch, Generation, MessageId, ResultId, Seq, SessionId, Timestamp,
-};
+use crate::ids::{ClaimSeq, Epoch, Generation, MessageId, ResultId, Seq, SessionId, Timestamp};
 use crate::limits::{Limits, PROMPT_KEPT_BYTES};
 use crate::types::{
     Effect, Enqueue, Fence, Life, Message, Receipt, Redriven, Session, SessionRef, State,
@@ -93,8 +91,7 @@ impl SessionEntry {
 
 impl MessageEntry {
     pub(super) fn is_held_by(&self, fence: Fence) -> bool {
-        self.message.epoch == fence.epoch
-            && self.claim == Some((fence.generation, fence.claim_seq))
+        self.message.epoch == fence.epoch && self.claim == Some((fence.generation, fence.claim_seq))
     }
 
     /// Moves the message to a state, with what each state implies.
@@ -107,14 +104,18 @@ impl MessageEntry {
     }
 
     fn was_worked(&self) -> bool {
-        matches!(self.message.state, State::Claimed | State::Done | State::Dead)
-            || self.message.attempt > 0
+        matches!(
+            self.message.state,
+            State::Claimed | State::Done | State::Dead
+        ) || self.message.attempt > 0
     }
 }
 
 impl Model {
     pub(super) fn by_id(&mut self, id: SessionId) -> Option<&mut SessionEntry> {
-        self.sessions.values_mut().find(|entry| entry.session.id == id)
+        self.sessions
+            .values_mut()
+            .find(|entry| entry.session.id == id)
     }
 
     pub(super) fn by_key(&mut self, agent: &str, key: &str) -> Option<&mut SessionEntry> {
@@ -155,7 +156,10 @@ impl Model {
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Session> {
-        let entry = self.sessions.values().find(|entry| entry.session.id == id)?;
+        let entry = self
+            .sessions
+            .values()
+            .find(|entry| entry.session.id == id)?;
         Some(self.read(entry))
     }
 
@@ -253,7 +257,10 @@ impl Model {
                     && entry.dedup_key.as_ref() == Some(&dedup.key)
             })?;
             let apart = (event.accepted_at.0 - last.message.accepted_at.0).abs();
-            dedup.window_ms.is_none_or(|window| apart <= window).then_some(last)
+            dedup
+                .window_ms
+                .is_none_or(|window| apart <= window)
+                .then_some(last)
         };
         let first = &by_event.or_else(by_key)?.message;
         Some(Receipt {
@@ -305,11 +312,7 @@ impl Model {
     }
 
     /// Which limit keeps a dead message from becoming pending, given what is about to be.
-    pub(super) fn full(
-        &self,
-        id: MessageId,
-        taken: &[MessageId],
-    ) -> Result<(), MessageError> {
+    pub(super) fn full(&self, id: MessageId, taken: &[MessageId]) -> Result<(), MessageError> {
         let session = self.messages[&id].message.session;
         let of_session = |taken: &&MessageId| self.messages[taken].message.session == session;
         let more = taken.iter().filter(of_session).count() as i64;
@@ -330,7 +333,10 @@ impl Model {
     /// Makes these dead messages pending; those with worked ones behind them go to the tail.
     pub(super) fn redrive(&mut self, dead: &[MessageId], now: Timestamp) -> Vec<Redriven> {
         let mut redriven = Vec::new();
-        let mut in_place: Vec<_> = dead.iter().map(|id| self.messages[id].message.clone()).collect();
+        let mut in_place: Vec<_> = dead
+            .iter()
+            .map(|id| self.messages[id].message.clone())
+            .collect();
         in_place.sort_by_key(|message| (message.session, message.seq));
         for message in &in_place {
             redriven.push(Redriven {

@@ -12,6 +12,8 @@ mod connect;
 mod counters;
 mod enqueue;
 mod lifecycle;
+#[cfg(test)]
+mod plans;
 mod read;
 mod request;
 mod rows;

@@ -155,7 +155,7 @@ pub(super) fn message_query(id: MessageId) -> QueryBuilder<Sqlite> {
     query
 }
 
-fn sessions_query(filter: SessionFilter) -> QueryBuilder<Sqlite> {
+pub(super) fn sessions_query(filter: SessionFilter) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(LIST_SESSIONS.sql());
     if let Some(agent) = filter.agent {
         query.push(" AND agent = ").push_bind(agent);
@@ -172,7 +172,7 @@ fn sessions_query(filter: SessionFilter) -> QueryBuilder<Sqlite> {
     query
 }
 
-fn messages_query(filter: MessageFilter) -> QueryBuilder<Sqlite> {
+pub(super) fn messages_query(filter: MessageFilter) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(LIST_MESSAGES.sql());
     if let Some(session) = filter.session {
         query.push(" AND s.id = ").push_bind(session.0);
@@ -180,20 +180,23 @@ fn messages_query(filter: MessageFilter) -> QueryBuilder<Sqlite> {
     if let Some(state) = filter.state {
         // A literal, because a partial index does not serve a parameter.
         query.push(format_args!(" AND m.state = '{}'", state.as_str()));
-        if state == State::Pending {
-            query.push(" AND m.state IN ('pending', 'claimed')");
-        }
     }
     if let Some(after) = filter.after {
         query.push(" AND m.id > ").push_bind(after.0);
     }
+    // Few are claimed at once: `+` makes SQLite sort those instead of walking along all ids.
+    let order = if filter.state == Some(State::Claimed) {
+        "+m.id"
+    } else {
+        "m.id"
+    };
     query
-        .push(" ORDER BY m.id LIMIT ")
+        .push(format_args!(" ORDER BY {order} LIMIT "))
         .push_bind(list_limit(filter.limit));
     query
 }
 
-fn results_query(filter: ResultFilter) -> QueryBuilder<Sqlite> {
+pub(super) fn results_query(filter: ResultFilter) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(LIST_RESULTS.sql());
     if let Some(session) = filter.session {
         query.push(" AND s.id = ").push_bind(session.0);

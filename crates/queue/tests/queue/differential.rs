@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sessiond_queue::conformance::{LIMITS, Subject};
 use sessiond_queue::ids::{EventId, Generation, MessageId, SessionId, Timestamp};
+use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{
     Claimed, CloseDepth, Confirm, Dedup, Effect, Enqueue, Fence, MessageFilter, NewResult,
@@ -18,6 +19,13 @@ use uuid::Uuid;
 use crate::conformance::{in_memory, on_sqlite};
 
 const STEPS: usize = 400;
+
+/// Roomier than the suite's, so that a refusal is not the usual answer.
+const ROOMY: Limits = Limits {
+    session_depth_max: 8,
+    depth_max: 16,
+    ..LIMITS
+};
 const SEEDS: u64 = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +79,9 @@ struct Pair {
     sessions: Vec<(SessionId, SessionId)>,
     names: HashMap<SessionId, usize>,
     events: Vec<EventId>,
-    fences: Vec<(MessageId, Fence)>,
+    /// Claims that are out, or were when their instance died.
+    held: Vec<(MessageId, Fence)>,
+    settled: Vec<(MessageId, Fence)>,
     owner: Generation,
     now: Timestamp,
     log: Vec<String>,
@@ -82,7 +92,7 @@ const KEYS: [&str; 3] = ["a", "b", "c"];
 
 impl Pair {
     async fn new(seed: u64) -> Self {
-        let (model, engine) = (in_memory(LIMITS).await, on_sqlite(LIMITS).await);
+        let (model, engine) = (in_memory(ROOMY).await, on_sqlite(ROOMY).await);
         Self {
             random: Random(seed),
             model: model.store.clone(),
@@ -90,7 +100,8 @@ impl Pair {
             sessions: Vec::new(),
             names: HashMap::new(),
             events: Vec::new(),
-            fences: Vec::new(),
+            held: Vec::new(),
+            settled: Vec::new(),
             owner: Generation(0),
             now: Timestamp(1_000),
             log: Vec::new(),
@@ -103,9 +114,9 @@ impl Pair {
         for _ in 0..STEPS {
             self.now.0 += self.random.below(50) as i64;
             match self.random.below(20) {
-                0..=5 => self.enqueue().await,
-                6..=9 => self.claim().await,
-                10..=12 => self.settle().await,
+                0..=4 => self.enqueue().await,
+                5..=8 => self.claim().await,
+                9..=12 => self.settle().await,
                 13 => self.open().await,
                 14 => self.close().await,
                 15 => self.message_step().await,
@@ -137,8 +148,16 @@ impl Pair {
 
     async fn learn_sessions(&mut self) {
         for key in KEYS {
-            let model = self.model.find_session("agent", key).await.expect("it is looked for");
-            let engine = self.engine.find_session("agent", key).await.expect("it is looked for");
+            let model = self
+                .model
+                .find_session("agent", key)
+                .await
+                .expect("it is looked for");
+            let engine = self
+                .engine
+                .find_session("agent", key)
+                .await
+                .expect("it is looked for");
             if let (Some(model), Some(engine)) = (model, engine)
                 && !self.names.contains_key(&model.id)
             {
@@ -187,8 +206,14 @@ impl Pair {
             key: self.random.pick(&["x", "y"]).to_owned(),
             window_ms: self.random.pick(&[None, Some(0), Some(60)]),
         });
-        let cwd = self.random.one_in(4).then(|| format!("/{}", self.random.below(3)));
-        let project = self.random.one_in(4).then(|| format!("/p{}", self.random.below(2)));
+        let cwd = self
+            .random
+            .one_in(4)
+            .then(|| format!("/{}", self.random.below(3)));
+        let project = self
+            .random
+            .one_in(4)
+            .then(|| format!("/p{}", self.random.below(2)));
         let event = Enqueue {
             event_id,
             session: SessionRef::Key {
@@ -205,7 +230,11 @@ impl Pair {
             accepted_at: Timestamp(now.0 - self.random.below(80) as i64),
         };
         let event = Enqueue {
-            kind: if self.random.one_in(30) { event.kind } else { "X".to_owned() },
+            kind: if self.random.one_in(30) {
+                event.kind
+            } else {
+                "X".to_owned()
+            },
             ..event
         };
         let (mut to_model, mut to_engine) = (event.clone(), event);
@@ -226,19 +255,23 @@ impl Pair {
         let model = self.model.claim(session.0, self.owner, self.now).await;
         let engine = self.engine.claim(session.1, self.owner, self.now).await;
         if let Ok(Claimed::Message(claim)) = &engine {
-            self.fences.push((claim.message.id, claim.fence));
+            self.held.push((claim.message.id, claim.fence));
         }
         self.same(format!("claim {}", session.0), model, engine);
     }
 
     async fn settle(&mut self) {
-        // Mostly the last claims, some of them settled already.
-        let recent = self.fences.len().saturating_sub(4);
-        let Some(_) = self.fences.get(recent) else {
+        let late = self.random.one_in(6);
+        let claims = if late {
+            &mut self.settled
+        } else {
+            &mut self.held
+        };
+        let Some((message, fence)) = claims.pop() else {
             return;
         };
-        let (message, fence) = self.random.pick(&self.fences[recent..].to_vec());
-        let not_before = Timestamp(self.now.0 + self.random.below(100) as i64);
+        self.settled.push((message, fence));
+        let not_before = Timestamp(self.now.0 + self.random.below(200) as i64);
         let reason = || "reason".to_owned();
         let why = match self.random.below(8) {
             0 | 1 => ReleaseWhy::Retry {
@@ -287,7 +320,9 @@ impl Pair {
     }
 
     async fn open(&mut self) {
-        let value = self.random.pick(&[serde_json::json!(1), serde_json::Value::Null]);
+        let value = self
+            .random
+            .pick(&[serde_json::json!(1), serde_json::Value::Null]);
         let open = OpenSession {
             agent: "agent".to_owned(),
             key: self.random.pick(&KEYS).to_owned(),
@@ -307,9 +342,19 @@ impl Pair {
         let depth = self.random.pick(&[CloseDepth::Close, CloseDepth::Purge]);
         if self.random.one_in(2) {
             let draining = self.random.one_in(3);
-            let model = self.model.mark_closing(session.0, depth, draining, now).await;
-            let engine = self.engine.mark_closing(session.1, depth, draining, now).await;
-            self.same(format!("mark_closing {} {depth:?} {draining}", session.0), model, engine);
+            let model = self
+                .model
+                .mark_closing(session.0, depth, draining, now)
+                .await;
+            let engine = self
+                .engine
+                .mark_closing(session.1, depth, draining, now)
+                .await;
+            self.same(
+                format!("mark_closing {} {depth:?} {draining}", session.0),
+                model,
+                engine,
+            );
         }
         if self.random.one_in(2) {
             let model = self.model.purge_rows(session.0, now).await;
@@ -382,23 +427,29 @@ impl Pair {
 
     async fn compare_all(&mut self) {
         let sessions = SessionFilter::default;
-        let (model, engine) =
-            (self.model.sessions(sessions()).await, self.engine.sessions(sessions()).await);
+        let (model, engine) = (
+            self.model.sessions(sessions()).await,
+            self.engine.sessions(sessions()).await,
+        );
         self.same("sessions".to_owned(), model, engine);
         let messages = || MessageFilter {
             limit: 1_000,
             ..MessageFilter::default()
         };
-        let (model, engine) =
-            (self.model.messages(messages()).await, self.engine.messages(messages()).await);
+        let (model, engine) = (
+            self.model.messages(messages()).await,
+            self.engine.messages(messages()).await,
+        );
         self.same("messages".to_owned(), model, engine);
         let results = || ResultFilter {
             project: self.random_project(),
             newest_first: true,
             ..ResultFilter::default()
         };
-        let (model, engine) =
-            (self.model.results(results()).await, self.engine.results(results()).await);
+        let (model, engine) = (
+            self.model.results(results()).await,
+            self.engine.results(results()).await,
+        );
         self.same("results".to_owned(), model, engine);
         let (model, engine) = (self.model.stats().await, self.engine.stats().await);
         self.same("stats".to_owned(), model, engine);

@@ -43,7 +43,9 @@ fn new_path() -> (TempDir, PathBuf) {
 }
 
 async fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, Limits::default()).await.expect("the store opens")
+    SqliteStore::open(path, Limits::default())
+        .await
+        .expect("the store opens")
 }
 
 /// A connection of a stranger, to look at the file and to break it.
@@ -55,10 +57,22 @@ async fn stranger(path: &Path) -> SqliteConnection {
 #[tokio::test]
 async fn writer_has_its_pragmas() {
     let (_dir, path) = new_path();
-    let info = open(&path).await.info().await.expect("the store is described");
-    for wanted in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
+    let info = open(&path)
+        .await
+        .info()
+        .await
+        .expect("the store is described");
+    for wanted in [
+        ("journal_mode", "wal"),
+        ("synchronous", "2"),
+        ("foreign_keys", "1"),
+    ] {
         let pragma = (wanted.0.to_owned(), wanted.1.to_owned());
-        assert!(info.pragmas.contains(&pragma), "{wanted:?} in {:?}", info.pragmas);
+        assert!(
+            info.pragmas.contains(&pragma),
+            "{wanted:?} in {:?}",
+            info.pragmas
+        );
     }
     assert_eq!((info.engine.as_str(), info.schema_version), ("sqlite", 1));
     assert!(info.size_bytes > 0 && !info.engine_version.is_empty());
@@ -68,11 +82,22 @@ async fn writer_has_its_pragmas() {
 async fn file_and_its_log_are_private() {
     let (_dir, path) = new_path();
     std::fs::write(&path, "").expect("the file is made");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("it is opened up");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))
+        .expect("it is opened up");
     let store = open(&path).await;
-    store.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
-    for file in [path.clone(), path.with_extension("db-wal"), path.with_extension("db-shm")] {
-        let mode = std::fs::metadata(&file).expect("the file is there").permissions().mode();
+    store
+        .enqueue(event("a", "X"), NOW)
+        .await
+        .expect("the event is stored");
+    for file in [
+        path.clone(),
+        path.with_extension("db-wal"),
+        path.with_extension("db-shm"),
+    ] {
+        let mode = std::fs::metadata(&file)
+            .expect("the file is there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{}", file.display());
     }
 }
@@ -88,16 +113,48 @@ async fn missing_directory_is_an_open_error() {
 async fn reopened_store_goes_on_where_it_was() {
     let (_dir, path) = new_path();
     let first = open(&path).await;
-    assert_eq!(first.begin_generation("1-1", NOW).await.expect("it begins").0, 1);
-    let stored = first.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    assert_eq!(
+        first
+            .begin_generation("1-1", NOW)
+            .await
+            .expect("it begins")
+            .0,
+        1
+    );
+    let stored = first
+        .enqueue(event("a", "X"), NOW)
+        .await
+        .expect("the event is stored");
     first.close().await;
-    assert!(!path.with_extension("db-wal").exists(), "a clean close folds the log in");
+    assert!(
+        !path.with_extension("db-wal").exists(),
+        "a clean close folds the log in"
+    );
     let second = open(&path).await;
-    assert_eq!(second.begin_generation("2-2", NOW).await.expect("it begins").0, 2);
-    let next = second.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
-    assert_eq!((next.message, next.seq), (stored.message.next(), stored.seq.next()));
+    assert_eq!(
+        second
+            .begin_generation("2-2", NOW)
+            .await
+            .expect("it begins")
+            .0,
+        2
+    );
+    let next = second
+        .enqueue(event("a", "X"), NOW)
+        .await
+        .expect("the event is stored");
+    assert_eq!(
+        (next.message, next.seq),
+        (stored.message.next(), stored.seq.next())
+    );
     assert_eq!(next.session, stored.session);
-    assert!(second.verify().await.expect("the store is checked").is_sound());
+    assert!(
+        second
+            .verify()
+            .await
+            .expect("the store is checked")
+            .is_sound()
+    );
 }
 
 #[tokio::test]
@@ -109,14 +166,26 @@ async fn read_only_store_reads_beside_the_writer_and_refuses_writes() {
     let writer = open(&path).await;
     let reader = SqliteStore::open_read_only(&path, Limits::default()).await;
     let reader = reader.expect("the store opens");
-    let stored = writer.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
-    let seen = reader.message(stored.message).await.expect("the message is read");
+    let stored = writer
+        .enqueue(event("a", "X"), NOW)
+        .await
+        .expect("the event is stored");
+    let seen = reader
+        .message(stored.message)
+        .await
+        .expect("the message is read");
     assert!(seen.is_some());
     let refused = reader.enqueue(event("a", "X"), NOW).await;
-    assert!(matches!(refused, Err(EnqueueError::Store(StoreError::ReadOnly))));
+    assert!(matches!(
+        refused,
+        Err(EnqueueError::Store(StoreError::ReadOnly))
+    ));
     reader.close().await;
     let refused = reader.enqueue(event("a", "X"), NOW).await;
-    assert!(matches!(refused, Err(EnqueueError::Store(StoreError::Closed))));
+    assert!(matches!(
+        refused,
+        Err(EnqueueError::Store(StoreError::Closed))
+    ));
 }
 
 #[tokio::test]
@@ -124,9 +193,13 @@ async fn unknown_schema_is_not_opened() {
     let (_dir, path) = new_path();
     open(&path).await.close().await;
     let mut stranger = stranger(&path).await;
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+    let newer =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                  VALUES (999, 'newer', 1, x'00', 0)";
-    sqlx::raw_sql(newer).execute(&mut stranger).await.expect("the file is changed");
+    sqlx::raw_sql(newer)
+        .execute(&mut stranger)
+        .await
+        .expect("the file is changed");
     let opened = SqliteStore::open(&path, Limits::default()).await;
     assert!(matches!(opened, Err(OpenError::Migrate { .. })));
     let opened = SqliteStore::open_read_only(&path, Limits::default()).await;
@@ -143,7 +216,12 @@ async fn concurrent_enqueuers_get_distinct_ids_and_gapless_places() {
             let mut receipts = Vec::new();
             for _ in 0..50 {
                 let event = event(&format!("k{}", producer % 4), "X");
-                receipts.push(store.enqueue(event, NOW).await.expect("the event is stored"));
+                receipts.push(
+                    store
+                        .enqueue(event, NOW)
+                        .await
+                        .expect("the event is stored"),
+                );
             }
             receipts
         })
@@ -159,29 +237,63 @@ async fn concurrent_enqueuers_get_distinct_ids_and_gapless_places() {
     let sessions: BTreeSet<_> = receipts.iter().map(|receipt| receipt.session).collect();
     assert_eq!(sessions.len(), 4);
     for session in sessions {
-        assert!((1..=200).all(|seq| places.contains(&(session, seq))), "{session} has a gap");
+        assert!(
+            (1..=200).all(|seq| places.contains(&(session, seq))),
+            "{session} has a gap"
+        );
     }
-    assert!(store.verify().await.expect("the store is checked").is_sound());
+    assert!(
+        store
+            .verify()
+            .await
+            .expect("the store is checked")
+            .is_sound()
+    );
 }
 
 #[tokio::test]
 async fn failing_request_leaves_the_others_of_its_batch_stored() {
     let (_dir, path) = new_path();
     let store = open(&path).await;
-    store.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    store
+        .enqueue(event("a", "X"), NOW)
+        .await
+        .expect("the event is stored");
     let trap = "CREATE TRIGGER trap BEFORE INSERT ON messages WHEN NEW.kind = 'bad'
                 BEGIN SELECT RAISE(ABORT, 'trap'); END";
     let mut stranger = stranger(&path).await;
-    sqlx::raw_sql(trap).execute(&mut stranger).await.expect("the trap is set");
+    sqlx::raw_sql(trap)
+        .execute(&mut stranger)
+        .await
+        .expect("the trap is set");
     let kinds = ["X", "bad", "X", "X"];
     // On one thread all of these are sent before the writer wakes: they are one batch.
     let stored = join_all(kinds.map(|kind| store.enqueue(event("a", kind), NOW))).await;
-    let seqs: Vec<_> = stored.iter().map(|stored| stored.as_ref().ok().map(|r| r.seq.0)).collect();
-    assert_eq!(seqs, [Some(2), None, Some(3), Some(4)], "and the bad one takes no place");
-    assert!(matches!(stored[1], Err(EnqueueError::Store(StoreError::Database(_)))));
-    let messages = store.messages(MessageFilter::default()).await.expect("they are listed");
+    let seqs: Vec<_> = stored
+        .iter()
+        .map(|stored| stored.as_ref().ok().map(|r| r.seq.0))
+        .collect();
+    assert_eq!(
+        seqs,
+        [Some(2), None, Some(3), Some(4)],
+        "and the bad one takes no place"
+    );
+    assert!(matches!(
+        stored[1],
+        Err(EnqueueError::Store(StoreError::Database(_)))
+    ));
+    let messages = store
+        .messages(MessageFilter::default())
+        .await
+        .expect("they are listed");
     assert_eq!(messages.len(), 4);
-    assert!(store.verify().await.expect("the store is checked").is_sound());
+    assert!(
+        store
+            .verify()
+            .await
+            .expect("the store is checked")
+            .is_sound()
+    );
 }
 
 #[tokio::test]
@@ -191,13 +303,27 @@ async fn nothing_is_acknowledged_while_the_file_is_locked() {
         busy_timeout: std::time::Duration::from_millis(1),
         ..Limits::default()
     };
-    let store = SqliteStore::open(&path, limits).await.expect("the store opens");
+    let store = SqliteStore::open(&path, limits)
+        .await
+        .expect("the store opens");
     let mut stranger = stranger(&path).await;
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut stranger).await.expect("the file is locked");
+    sqlx::raw_sql("BEGIN IMMEDIATE")
+        .execute(&mut stranger)
+        .await
+        .expect("the file is locked");
     let refused = store.enqueue(event("a", "X"), NOW).await;
-    assert!(matches!(refused, Err(EnqueueError::Store(StoreError::Database(_)))));
-    sqlx::raw_sql("ROLLBACK").execute(&mut stranger).await.expect("the file is unlocked");
-    let stored = store.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    assert!(matches!(
+        refused,
+        Err(EnqueueError::Store(StoreError::Database(_)))
+    ));
+    sqlx::raw_sql("ROLLBACK")
+        .execute(&mut stranger)
+        .await
+        .expect("the file is unlocked");
+    let stored = store
+        .enqueue(event("a", "X"), NOW)
+        .await
+        .expect("the event is stored");
     assert_eq!(stored.message.0, 1);
 }
 
@@ -205,7 +331,10 @@ async fn nothing_is_acknowledged_while_the_file_is_locked() {
 async fn schema_refuses_states_the_diagram_does_not_have() {
     let (_dir, path) = new_path();
     let store = open(&path).await;
-    store.enqueue(event("a", "X"), NOW).await.expect("the event is stored");
+    store
+        .enqueue(event("a", "X"), NOW)
+        .await
+        .expect("the event is stored");
     let mut stranger = stranger(&path).await;
     for spoil in [
         "UPDATE messages SET state = 'claimed'",
@@ -223,7 +352,13 @@ async fn schema_refuses_states_the_diagram_does_not_have() {
         assert!(spoilt.is_err(), "{spoil}");
     }
     let wrong = "UPDATE sessions SET pending = 7";
-    sqlx::raw_sql(wrong).execute(&mut stranger).await.expect("the counter is spoilt");
+    sqlx::raw_sql(wrong)
+        .execute(&mut stranger)
+        .await
+        .expect("the counter is spoilt");
     let found = store.verify().await.expect("the store is checked");
-    assert_eq!(found.miscounts, [("pending of session agent:a".to_owned(), 7, 1)]);
+    assert_eq!(
+        found.miscounts,
+        [("pending of session agent:a".to_owned(), 7, 1)]
+    );
 }

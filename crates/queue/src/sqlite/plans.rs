@@ -1,0 +1,199 @@
+//! Tests of the statements themselves: that the schema takes each, and how SQLite runs it.
+
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, Row as _, SqlSafeStr as _, SqliteConnection,
+};
+use uuid::Uuid;
+
+use super::statements::ALL;
+use super::{connect, read};
+use crate::ids::{MessageId, ResultId, SessionId};
+use crate::limits::Limits;
+use crate::types::{Life, MessageFilter, ResultFilter, SessionFilter, State};
+
+/// Counts everything, when the doctor asks for it.
+const SLOW: &str = "RECOUNT";
+
+/// The beginnings of listings; they are looked at with their filters.
+const BASES: [&str; 3] = ["LIST_MESSAGES", "LIST_RESULTS", "LIST_SESSIONS"];
+
+/// What may be read as a whole: the rows of the statement itself, tables of one row, and partial
+/// indexes, which hold only what is asked for.
+const SHORT: [&str; 9] = [
+    "SCAN wanted",
+    "SCAN new",
+    "SCAN CONSTANT ROW",
+    "SCAN (subquery",
+    "SCAN 2-ROW VALUES",
+    "SCAN counters",
+    "SCAN meta",
+    "SCAN messages USING INDEX messages_dead",
+    "SCAN s USING INDEX sessions_unfinished",
+];
+
+async fn with_schema(test: impl AsyncFnOnce(&mut SqliteConnection)) {
+    let dir = tempfile::tempdir().expect("a directory is made");
+    let path = dir.path().join("queue.db");
+    let opened = connect::writer(&path, &Limits::default()).await;
+    let (mut conn, _) = opened.expect("the file is made");
+    test(&mut conn).await;
+    conn.close().await.expect("the file closes");
+}
+
+async fn plan(conn: &mut SqliteConnection, sql: &str) -> Vec<String> {
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+    let steps = sqlx::raw_sql(explain)
+        .fetch_all(conn)
+        .await
+        .expect("the plan is made");
+    steps.iter().map(|step| step.get("detail")).collect()
+}
+
+/// Reads a table as a whole, or builds an index for one execution, which is the same.
+fn is_long(step: &str) -> bool {
+    let scan = step.starts_with("SCAN") && !SHORT.iter().any(|short| step.starts_with(short));
+    scan || step.contains("AUTOMATIC")
+}
+
+fn parts(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split(';')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+}
+
+#[tokio::test]
+async fn every_statement_is_one_the_schema_takes() {
+    with_schema(async |conn| {
+        for (name, statement) in ALL {
+            for part in parts(statement.sql()) {
+                let sql = AssertSqlSafe(part).into_sql_str();
+                let prepared = (&mut *conn).prepare(sql).await;
+                assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_statement_scans_a_table() {
+    with_schema(async |conn| {
+        for (name, statement) in ALL.iter().filter(|(name, _)| !BASES.contains(name)) {
+            let mut long = Vec::new();
+            for part in parts(statement.sql()) {
+                long.extend(
+                    plan(conn, part)
+                        .await
+                        .into_iter()
+                        .filter(|step| is_long(step)),
+                );
+            }
+            assert_eq!(*name == SLOW, !long.is_empty(), "{name}: {long:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hot_statements_use_their_indexes() {
+    let hot = [
+        ("FIND_EVENTS", "event_id"),
+        ("FIND_DEDUP", "messages_dedup"),
+        ("FIND_HEADS", "messages_backlog"),
+        ("LOAD_CLAIMS_OF_SESSION", "messages_backlog"),
+        ("LOAD_CLAIMS_BEFORE", "messages_claimed"),
+        ("STATS", "messages_oldest"),
+        ("DUE_AT", "messages_backlog"),
+        ("UNFINISHED", "sessions_unfinished"),
+    ];
+    with_schema(async |conn| {
+        for (name, index) in hot {
+            let (_, statement) = ALL
+                .iter()
+                .find(|(other, _)| *other == name)
+                .expect("it is there");
+            let plan = plan(conn, statement.sql()).await;
+            assert!(
+                plan.iter().any(|step| step.contains(index)),
+                "{name}: {plan:?}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn listings_follow_an_index_or_stop_at_their_limit() {
+    let session = Some(SessionId(Uuid::nil()));
+    let messages = |filter: MessageFilter| read::messages_query(filter).sql().as_str().to_owned();
+    let results = |filter: ResultFilter| read::results_query(filter).sql().as_str().to_owned();
+    let sessions = |filter: SessionFilter| read::sessions_query(filter).sql().as_str().to_owned();
+    let state = |state| MessageFilter {
+        state: Some(state),
+        ..MessageFilter::default()
+    };
+    // The wanted step of each: an index, or the table in the order that is asked for.
+    let wanted = [
+        (
+            read::message_query(MessageId(1)).sql().as_str().to_owned(),
+            "SEARCH m USING INTEGER PRIMARY",
+        ),
+        (messages(MessageFilter::default()), "SCAN m"),
+        (messages(state(State::Dead)), "messages_dead"),
+        (messages(state(State::Claimed)), "messages_claimed"),
+        (messages(state(State::Pending)), "SCAN m"),
+        (
+            messages(MessageFilter {
+                session,
+                ..MessageFilter::default()
+            }),
+            "messages_by_session",
+        ),
+        (
+            results(ResultFilter {
+                after: Some(ResultId(1)),
+                ..ResultFilter::default()
+            }),
+            "SEARCH r USING INTEGER PRIMARY",
+        ),
+        (
+            results(ResultFilter {
+                session,
+                ..ResultFilter::default()
+            }),
+            "results_by_session",
+        ),
+        (
+            results(ResultFilter {
+                project: Some(String::new()),
+                ..ResultFilter::default()
+            }),
+            "sessions_by_project",
+        ),
+        (sessions(SessionFilter::default()), "sessions_by_activity"),
+        (
+            sessions(SessionFilter {
+                project: Some(String::new()),
+                ..SessionFilter::default()
+            }),
+            "sessions_by_project",
+        ),
+        (
+            sessions(SessionFilter {
+                life: Some(Life::Open),
+                ..SessionFilter::default()
+            }),
+            "sessions_by_activity",
+        ),
+    ];
+    with_schema(async |conn| {
+        for (sql, wanted) in wanted {
+            let plan = plan(conn, &sql).await;
+            assert!(
+                plan.iter().any(|step| step.contains(wanted)),
+                "{sql}: {plan:?}"
+            );
+        }
+    })
+    .await;
+}
