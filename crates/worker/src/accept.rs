@@ -10,8 +10,7 @@ use sessiond_queue::error::EnqueueError;
 use sessiond_queue::ids::{EventId, Timestamp};
 use sessiond_queue::types::{Enqueue, Receipt, SessionRef};
 
-use crate::agents::{Agent, PayloadError, UnknownAgent, read_event};
-use crate::project::Projects;
+use crate::agents::{Agent, PayloadError, Projects, UnknownAgent, read_event};
 use crate::sessions::{Context, Sessions};
 use crate::set_aside::SetAside;
 

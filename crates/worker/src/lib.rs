@@ -24,7 +24,6 @@ pub mod home;
 pub mod http;
 pub mod instance;
 pub mod launch;
-pub mod project;
 pub mod search;
 pub mod sessions;
 pub mod set_aside;

@@ -30,17 +30,17 @@ pub(crate) fn read(deadline: &Deadline) -> Vec<u8> {
     let stdin = io::stdin();
     let mut input = Vec::new();
     while input.len() < INPUT_MAX_BYTES {
-        let ready = deadline
-            .ready(stdin.as_fd(), PollFlags::IN, Duration::ZERO)
-            .or_else(|| {
-                let whole = json::is_whole_object(&input);
-                let wait = if whole { QUIET } else { Duration::MAX };
-                deadline.ready(stdin.as_fd(), PollFlags::IN, wait)
-            });
+        let wait = |at_most| deadline.ready(stdin.as_fd(), PollFlags::IN, at_most);
+        let ready = wait(QUIET).or_else(|| {
+            let whole = json::is_whole_object(&input);
+            if whole { None } else { wait(Duration::MAX) }
+        });
         if ready.is_none() {
             break;
         }
-        input.reserve(READ_BYTES);
+        if input.capacity() - input.len() < READ_BYTES / 2 {
+            input.reserve(READ_BYTES);
+        }
         match rustix::io::read(stdin.as_fd(), spare_capacity(&mut input)) {
             Ok(0) => break,
             Ok(_) | Err(Errno::INTR | Errno::AGAIN) => {}

@@ -108,8 +108,10 @@ fn hand_over(layout: &Layout, agent: &str, mut deadline: Deadline) {
         deadline.extend_to(SESSION_START_DEADLINE);
     }
     // While the session has a spool file its events queue up there: one sent over the socket would
-    // overtake them.
-    if spool::has_file(layout, &event) && spool::append(layout, &event, &deadline).is_ok() {
+    // overtake them. Only if the file cannot be had in half the time is that better than a loss.
+    if spool::has_file(layout, &event)
+        && spool::append(layout, &event, deadline.remaining() / 2).is_ok()
+    {
         if client::is_absent(&layout.socket()) {
             start_unless_forbidden(layout);
         }
@@ -126,7 +128,7 @@ fn hand_over(layout: &Layout, agent: &str, mut deadline: Deadline) {
         Delivery::Absent => true,
         Delivery::Unavailable => false,
     };
-    if spool::append(layout, &event, &deadline).is_err() {
+    if spool::append(layout, &event, deadline.remaining()).is_err() {
         spool::count(&layout.lost_file());
     }
     // Only now: whatever happens to the worker, the event is on disk.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::deadline::{self, Deadline};
+use crate::deadline;
 use crate::event::Event;
 use crate::wire::environment;
 use crate::wire::frame::{self, Frame};
@@ -19,7 +19,7 @@ use crate::wire::layout::Layout;
 use crate::wire::limits::{SPOOL_MAX_BYTES, SPOOL_SESSION_MAX_BYTES};
 use crate::wire::spool_name::spool_file_name;
 
-/// How long a lock is waited for even when the deadline is over: losing the event is worse. The
+/// How long the lock is waited for even when the deadline is over: losing the event is worse. The
 /// worker and other hooks hold it for a few milliseconds.
 const LOCK_WAIT_MIN: Duration = Duration::from_millis(100);
 
@@ -28,12 +28,13 @@ pub(crate) fn has_file(layout: &Layout, event: &Event) -> bool {
     fs::symlink_metadata(file_path(layout, event)).is_ok()
 }
 
-/// Appends the event to its session's file; on success it is on disk.
+/// Appends the event to its session's file, waiting for the file's lock for `lock_wait` or a little
+/// longer; on success the event is on disk.
 ///
 /// # Errors
 /// A limit is reached (`QuotaExceeded`), the lock is not to be had (`TimedOut`), or the disk does
 /// not take it. The file is then as it was.
-pub(crate) fn append(layout: &Layout, event: &Event, deadline: &Deadline) -> io::Result<()> {
+pub(crate) fn append(layout: &Layout, event: &Event, lock_wait: Duration) -> io::Result<()> {
     let bytes = frame::encode(&Frame {
         event_id: &event.id,
         fired_at_ms: event.fired_at_ms,
@@ -41,7 +42,7 @@ pub(crate) fn append(layout: &Layout, event: &Event, deadline: &Deadline) -> io:
         payload: &event.payload,
     });
     let path = file_path(layout, event);
-    let until = Instant::now() + deadline.remaining().max(LOCK_WAIT_MIN);
+    let until = Instant::now() + lock_wait.max(LOCK_WAIT_MIN);
     let mut file = open_locked(layout, &path, until)?;
     let length_before = file.metadata()?.len();
     check_limits(&layout.spool_dir(), length_before, bytes.len() as u64)?;

@@ -1,0 +1,5 @@
+//! Search.
+#![allow(missing_docs)]
+use sessiond_queue::{error::*,ids::*,store::Store}; use std::sync::Arc; pub struct SearchIndex; #[derive(Debug,thiserror::Error)] #[error("x")] pub struct SearchOpenError; impl SearchIndex{pub async fn open(_:&std::path::Path)->Result<Self,SearchOpenError>{Ok(Self)} pub async fn search(&self,_:SearchQuery)->Result<Vec<Hit>,SearchError>{Ok(vec![])}} #[derive(Debug,thiserror::Error)] pub enum SearchError{#[error("x")] InvalidQuery{}, #[error("y")] Database(#[from] sqlx::Error)} pub struct SearchQuery{pub text:String,pub project:Option<String>,pub session:Option<SessionId>,pub agent:Option<String>,pub kind:Option<String>,pub include_trace:bool,pub limit:u32}
+#[derive(serde::Serialize,serde::Deserialize)] pub struct Hit{pub accepted_at:Timestamp,pub agent:String,pub kind:String,pub title:String,pub snippet:String}
+#[derive(Clone)] pub struct Indexer; impl Indexer{ pub fn start(_:Arc<SearchIndex>,_:Arc<dyn Store>,_:Arc<tokio::sync::Notify>)->Self{Self} pub async fn behind(&self)->Result<i64,StoreError>{Ok(0)} pub async fn rebuild(&self){} pub async fn remove_session(&self,_:SessionId){} pub async fn stop(&self){} }
