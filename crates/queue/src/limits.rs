@@ -42,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-/// Characters of an agent's name, a session key, an event kind, an agent id, a dedup key, a path:
+/// Bytes of an agent's name, a session key, an event kind, an agent id, a dedup key:
 /// long enough for every agent seen, short enough for an index.
 pub const NAME_MAX_BYTES: usize = 512;
 

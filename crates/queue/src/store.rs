@@ -1,7 +1,7 @@
 //! The seam between the queue's meaning and its engine.
 //!
 //! A [`Store`] is told the time and the owner: it keeps no clock and does not know which instance
-//! it serves. Every engine passes the same suite, [`crate::conformance`].
+//! it serves. Every engine passes the same suite, `conformance`.
 
 use async_trait::async_trait;
 

@@ -7,8 +7,9 @@ use crate::error::SettleError;
 use crate::ids::{EventId, Generation, MessageId, SessionId, Timestamp};
 use crate::store::Store;
 use crate::types::{
-    Claim, Claimed, Confirm, Dedup, Depth, Effect, Enqueue, Message, MessageFilter, NewResult,
-    OpenSession, Receipt, Release, ReleaseWhy, Released, Session, SessionRef, State, Usage,
+    Claim, Claimed, CloseDepth, Closed, Confirm, Dedup, Depth, Effect, Enqueue, Life, Marked,
+    Message, MessageFilter, NewResult, OpenSession, Receipt, Release, ReleaseWhy, Released,
+    Session, SessionRef, State, Usage,
 };
 
 /// A store under test, empty.
@@ -33,6 +34,9 @@ pub(super) const AGENT: &str = "agent";
 
 /// The time on the bench, unless a behaviour says otherwise.
 pub(super) const NOW: Timestamp = Timestamp(1_000);
+
+/// The deadline of drains on the bench.
+pub(super) const UNTIL: Timestamp = Timestamp(60_000);
 
 /// An event of a session, to be varied.
 pub(super) fn event(key: &str) -> Enqueue {
@@ -254,5 +258,40 @@ impl Bench {
     pub async fn next_generation(&self) -> Generation {
         let begun = self.store.begin_generation("2-2", NOW).await;
         begun.expect("a generation begins")
+    }
+
+    /// Stores an event that ends the agent's side.
+    pub async fn end(&self, key: &str) -> SessionId {
+        let effect = Effect::End { drain_until: UNTIL };
+        self.put_effect(key, effect).await.session
+    }
+
+    /// Marks a session as closing.
+    pub async fn mark(&self, session: SessionId, depth: CloseDepth) -> Marked {
+        let marked = self.store.mark_closing(session, depth, false, NOW).await;
+        marked.expect("the session is marked")
+    }
+
+    /// Clears the mark.
+    pub async fn finish_close(&self, session: SessionId) -> Closed {
+        let closed = self.store.finish_close(session, NOW).await;
+        closed.expect("the close is finished")
+    }
+
+    /// Closes a session from mark to finish.
+    pub async fn close(&self, session: SessionId) -> Closed {
+        self.mark(session, CloseDepth::Close).await;
+        self.finish_close(session).await
+    }
+
+    /// Deletes what a purge deletes.
+    pub async fn purge(&self, session: SessionId) {
+        let purged = self.store.purge_rows(session, NOW).await;
+        purged.expect("the rows are purged");
+    }
+
+    /// Where a session is in its life.
+    pub async fn life(&self, session: SessionId) -> Life {
+        self.session(session).await.life
     }
 }

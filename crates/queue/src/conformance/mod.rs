@@ -1,4 +1,4 @@
-//! The suite that every [`Store`] passes: one behaviour a function, found by its name.
+//! The suite that every [`Store`](crate::store::Store) passes: one behaviour a function, found by its name.
 //!
 //! A crate with a store of its own writes an `async fn make(limits: Limits) -> Subject` and expands
 //! [`conformance_tests!`](crate::conformance_tests) with it; each behaviour becomes a test. All of
@@ -8,9 +8,10 @@
 pub mod backlog;
 mod bench;
 pub mod claim;
+pub mod close;
 pub mod enqueue;
-pub mod lifecycle;
 pub mod listing;
+pub mod session;
 pub mod settle;
 
 use std::time::Duration;
@@ -100,7 +101,7 @@ macro_rules! conformance_tests {
                 redrive_all_stops_at_the_limit
                 redrive_all_of_one_session_leaves_others
             }
-            lifecycle {
+            session {
                 generations_rise
                 open_gets_or_creates
                 open_calls_off_a_drain
@@ -109,6 +110,11 @@ macro_rules! conformance_tests {
                 end_drains_an_open_session
                 start_and_prompt_call_off_a_drain
                 late_end_of_an_ended_session_is_nothing
+                unknown_sessions_are_refused
+                unfinished_lists_work_drains_and_closes
+                closed_store_answers_closed
+            }
+            close {
                 mark_after_a_drain_called_off_is_refused
                 mark_after_a_drain_closes
                 second_mark_keeps_the_epoch_and_the_deeper_depth
@@ -123,9 +129,6 @@ macro_rules! conformance_tests {
                 purge_keeps_events_accepted_while_closing
                 purge_is_only_for_a_purge_mark
                 purged_key_begins_anew
-                unknown_sessions_are_refused
-                unfinished_lists_work_drains_and_closes
-                closed_store_answers_closed
             }
             listing {
                 sessions_are_listed_by_activity

@@ -33,11 +33,14 @@ pub(super) enum Role {
     Reader,
 }
 
-/// The pragmas of a connection: name, value to set, value to be read back.
+/// Name, value to set, value to be read back.
+type Pragma = (&'static str, String, String);
+
+/// The pragmas of a connection.
 ///
 /// The page caches are small because the operating system caches the file anyway; the log is
 /// folded into the file at 2,000 pages (8 MiB), two batches of the largest size.
-fn pragmas(role: Role, limits: &Limits) -> Vec<(&'static str, String, String)> {
+fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
     let pragma = |name, set: &str, read: &str| (name, set.to_owned(), read.to_owned());
     let busy_ms = limits.busy_timeout.as_millis().to_string();
     let mut pragmas = vec![
@@ -76,7 +79,7 @@ pub(super) async fn writer(
         .connect()
         .await
         .map_err(|error| open_error(path, error))?;
-    let pragmas = set_up(&mut conn, Role::Writer, path, limits).await?;
+    let pragmas = set_up(&mut conn, path, &pragmas(Role::Writer, limits)).await?;
     migrator()
         .run(&mut conn)
         .await
@@ -92,7 +95,7 @@ pub(super) fn readers(path: &Path, limits: &Limits) -> SqlitePool {
     let options = options(path)
         .read_only(true)
         .statement_cache_capacity(READER_STATEMENTS);
-    let (path, limits) = (path.to_owned(), *limits);
+    let (path, pragmas) = (path.to_owned(), pragmas(Role::Reader, limits));
     SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         // No timers, so that an idle store never wakes; two idle readers cost less.
@@ -100,9 +103,9 @@ pub(super) fn readers(path: &Path, limits: &Limits) -> SqlitePool {
         .max_lifetime(None)
         .test_before_acquire(false)
         .after_connect(move |conn, _| {
-            let path = path.clone();
+            let (path, pragmas) = (path.clone(), pragmas.clone());
             Box::pin(async move {
-                let set_up = set_up(conn, Role::Reader, &path, &limits).await;
+                let set_up = set_up(conn, &path, &pragmas).await;
                 set_up
                     .map(drop)
                     .map_err(|error| sqlx::Error::Configuration(error.into()))
@@ -122,7 +125,7 @@ pub(super) async fn check_reader(
         .connect()
         .await
         .map_err(|error| open_error(path, error))?;
-    let pragmas = set_up(&mut conn, Role::Reader, path, limits).await?;
+    let pragmas = set_up(&mut conn, path, &pragmas(Role::Reader, limits)).await?;
     let applied = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
         .fetch_one(&mut conn)
         .await
@@ -183,43 +186,102 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// Sets pragmas and reads them back: names and values.
 async fn set_up(
     conn: &mut SqliteConnection,
-    role: Role,
     path: &Path,
-    limits: &Limits,
+    pragmas: &[Pragma],
 ) -> Result<Vec<(String, String)>, OpenError> {
     let mut read_back = Vec::new();
-    for (name, value, wanted) in pragmas(role, limits) {
-        let set = AssertSqlSafe(format!("PRAGMA {name} = {value}"));
-        let get = AssertSqlSafe(format!("PRAGMA {name}"));
-        sqlx::raw_sql(set)
-            .execute(&mut *conn)
+    for (name, value, wanted) in pragmas {
+        let got = set_and_get(conn, name, value)
             .await
             .map_err(|error| open_error(path, error))?;
-        let row = sqlx::raw_sql(get)
-            .fetch_one(&mut *conn)
-            .await
-            .map_err(|error| open_error(path, error))?;
-        let got = row
-            .try_get_unchecked::<String, _>(0)
-            .map_err(|error| open_error(path, error))?;
-        if got != wanted {
+        if got != *wanted {
             return Err(OpenError::Pragma {
                 path: path.to_owned(),
                 name,
-                wanted,
+                wanted: wanted.clone(),
                 got,
             });
         }
-        read_back.push((name.to_owned(), got));
+        read_back.push(((*name).to_owned(), got));
     }
     Ok(read_back)
+}
+
+async fn set_and_get(
+    conn: &mut SqliteConnection,
+    name: &str,
+    value: &str,
+) -> Result<String, sqlx::Error> {
+    let set = AssertSqlSafe(format!("PRAGMA {name} = {value}"));
+    sqlx::raw_sql(set).execute(&mut *conn).await?;
+    let get = AssertSqlSafe(format!("PRAGMA {name}"));
+    match sqlx::raw_sql(get).fetch_optional(&mut *conn).await? {
+        Some(row) => row.try_get_unchecked(0),
+        // SQLite answers a pragma it does not know with no row at all.
+        None => Ok("nothing".to_owned()),
+    }
 }
 
 fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
     OpenError::Open {
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(pool: &SqlitePool, pragma: &str) -> String {
+        let mut conn = pool.acquire().await.expect("a reader opens");
+        let query = AssertSqlSafe(format!("PRAGMA {pragma}"));
+        let row = sqlx::raw_sql(query)
+            .fetch_one(&mut *conn)
+            .await
+            .expect("it is read");
+        row.try_get_unchecked(0).expect("it has a value")
+    }
+
+    #[tokio::test]
+    async fn every_reader_has_its_pragmas() {
+        let dir = tempfile::tempdir().expect("a directory is made");
+        let path = dir.path().join("queue.db");
+        let limits = Limits::default();
+        let (_writer, _) = writer(&path, &limits).await.expect("the file is made");
+        let pool = readers(&path, &limits);
+        let held = pool.acquire().await.expect("a reader opens");
+        // With the first one held, this is the second.
+        for (name, wanted) in [
+            ("query_only", "1"),
+            ("synchronous", "2"),
+            ("journal_mode", "wal"),
+        ] {
+            assert_eq!(read(&pool, name).await, wanted, "{name}");
+        }
+        drop(held);
+        let write = sqlx::query("UPDATE meta SET generation = 7")
+            .execute(&pool)
+            .await;
+        assert!(write.is_err(), "a reader cannot write");
+    }
+
+    #[tokio::test]
+    async fn pragma_that_did_not_take_is_an_error() {
+        let dir = tempfile::tempdir().expect("a directory is made");
+        let path = dir.path().join("queue.db");
+        let (mut conn, _) = writer(&path, &Limits::default())
+            .await
+            .expect("the file is made");
+        for (name, wanted) in [("synchronuos", "nothing"), ("synchronous", "2")] {
+            let pragma = (name, "FULL".to_owned(), "3".to_owned());
+            match set_up(&mut conn, &path, &[pragma]).await {
+                Err(OpenError::Pragma { got, .. }) => assert_eq!(got, wanted),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -29,3 +29,25 @@ mod memory {
 mod sqlite {
     sessiond_queue::conformance_tests!(crate::conformance::on_sqlite);
 }
+
+#[test]
+fn every_behaviour_of_the_suite_is_run() {
+    let sources = [
+        ("enqueue", include_str!("../../src/conformance/enqueue.rs")),
+        ("claim", include_str!("../../src/conformance/claim.rs")),
+        ("settle", include_str!("../../src/conformance/settle.rs")),
+        ("backlog", include_str!("../../src/conformance/backlog.rs")),
+        ("session", include_str!("../../src/conformance/session.rs")),
+        ("close", include_str!("../../src/conformance/close.rs")),
+        ("listing", include_str!("../../src/conformance/listing.rs")),
+    ];
+    assert_eq!(memory::BEHAVIOURS.len(), sources.len());
+    for ((module, listed), (wanted, source)) in memory::BEHAVIOURS.iter().zip(sources) {
+        let written: Vec<_> = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next())
+            .collect();
+        assert_eq!((*module, *listed), (wanted, written.as_slice()));
+    }
+    assert_eq!(memory::BEHAVIOURS, sqlite::BEHAVIOURS);
+}

@@ -11,7 +11,9 @@ use sessiond_queue::error::{EnqueueError, OpenError, StoreError};
 use sessiond_queue::ids::{EventId, Timestamp};
 use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store as _;
-use sessiond_queue::types::{Effect, Enqueue, MessageFilter, Receipt, SessionRef};
+use sessiond_queue::types::{
+    Claimed, Confirm, Effect, Enqueue, MessageFilter, NewResult, Receipt, SessionRef, Usage,
+};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use tempfile::TempDir;
@@ -249,6 +251,46 @@ async fn concurrent_enqueuers_get_distinct_ids_and_gapless_places() {
             .expect("the store is checked")
             .is_sound()
     );
+}
+
+#[tokio::test]
+async fn batches_of_every_size_are_stored_and_worked() {
+    for sessions in [1, 3, 5, 17, 65, 300] {
+        let (_dir, path) = new_path();
+        let store = open(&path).await;
+        let owner = store.begin_generation("1-1", NOW).await.expect("it begins");
+        let events = (0..sessions).map(|key| event(&format!("k{key}"), "X"));
+        let stored = join_all(events.map(|event| store.enqueue(event, NOW))).await;
+        let stored = stored
+            .into_iter()
+            .map(|stored| stored.expect("the event is stored"));
+        let claimed =
+            join_all(stored.map(|receipt| store.claim(receipt.session, owner, NOW))).await;
+        let confirms = claimed.into_iter().map(|claimed| match claimed {
+            Ok(Claimed::Message(claim)) => Confirm {
+                message: claim.message.id,
+                fence: claim.fence,
+                results: vec![NewResult::default(); 2],
+                checkpoint: Some(claim.message.id.to_string()),
+                usage: Usage::default(),
+            },
+            other => panic!("{other:?}"),
+        });
+        let confirmed = join_all(confirms.map(|confirm| store.confirm(confirm, NOW))).await;
+        assert!(confirmed.iter().all(Result::is_ok), "{confirmed:?}");
+        let stats = store.stats().await.expect("stats are read");
+        assert_eq!((stats.depth.done, stats.results), (sessions, 2 * sessions));
+        let found = store.verify().await.expect("the store is checked");
+        assert!(found.is_sound(), "{found:?}");
+        for message in store
+            .messages(MessageFilter::default())
+            .await
+            .expect("they are listed")
+        {
+            let checkpoint = store.checkpoint(message.session).await.expect("it is read");
+            assert_eq!(checkpoint, Some(message.id.to_string()));
+        }
+    }
 }
 
 #[tokio::test]
