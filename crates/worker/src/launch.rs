@@ -53,7 +53,10 @@ pub fn start_detached(layout: &Layout, sessiond_exe: &Path) -> io::Result<()> {
 /// serves. To be called once, before anything else opens a file. It is closed on exec, so no child
 /// keeps it.
 pub fn adopt_start_lock(layout: &Layout) -> Option<OwnedFd> {
-    let number: RawFd = env::var(START_LOCK_FD).ok()?.parse().ok()?;
+    adopt(layout, env::var(START_LOCK_FD).ok()?.parse().ok()?)
+}
+
+fn adopt(layout: &Layout, number: RawFd) -> Option<OwnedFd> {
     // The number may be stale or made up, so look at what it names before taking it.
     let named = fs::metadata(format!("/dev/fd/{number}")).ok()?;
     let lock = fs::symlink_metadata(layout.start_lock_file()).ok()?;
@@ -73,7 +76,35 @@ pub fn adopt_start_lock(layout: &Layout) -> Option<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{File, TryLockError};
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
     use super::*;
+
+    #[test]
+    fn start_lock_is_held_until_the_adopted_descriptor_is_dropped() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let layout = Layout::at(dir.path().to_owned());
+        let handed_over = File::create(layout.start_lock_file()).expect("create");
+        handed_over.lock().expect("lock");
+        let adopted = adopt(&layout, handed_over.into_raw_fd()).expect("the start lock");
+        let other = File::open(layout.start_lock_file()).expect("open");
+        assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+        drop(adopted);
+        // Waits for ever when it is still held; a fork of another test may hold it for a moment.
+        other.lock().expect("lock");
+    }
+
+    #[test]
+    fn descriptor_of_another_file_is_not_adopted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let layout = Layout::at(dir.path().to_owned());
+        File::create(layout.start_lock_file()).expect("create");
+        let another = tempfile::tempfile().expect("a file");
+        assert!(adopt(&layout, another.as_raw_fd()).is_none());
+        assert!(adopt(&layout, 0).is_none());
+        assert!(adopt(&layout, 1_000_000).is_none());
+    }
 
     #[test]
     fn missing_starter_is_an_error() {

@@ -7,7 +7,7 @@
 //! come. A crash anywhere leads to events being handed over twice, which their ids make harmless.
 //!
 //! - [`reader`]: the frames of one file, and the damage between them;
-//! - [`ingest`]: empties the files into a sink;
+//! - [`mod@ingest`]: empties the files into a sink;
 //! - [`watch`]: learns that there is something to ingest;
 //! - [`status`]: what lies there, for the doctor.
 
