@@ -18,7 +18,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     // Each message takes a second, so that a backlog stands behind all of it.
     let worker = Worker::start(&[("SESSIOND_REHEARSAL_DELAY_MS", "1000")])?;
     let raw = Raw::open(&worker.home().join("raw.db"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut floor = Vec::new();
     let mut rates = CONNECTIONS.map(|_| Vec::new());
     for repeat in 0..REPEATS {
@@ -35,7 +37,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     println!("raw commits, one an event                  {floor:>8.0} per s");
     for (connections, rates) in CONNECTIONS.into_iter().zip(rates) {
         let rate = median(rates);
-        let goal = if connections == 16 { "   (to reach: 1.50)" } else { "" };
+        let goal = if connections == 16 {
+            "   (to reach: 1.50)"
+        } else {
+            ""
+        };
         println!(
             "HTTP, {connections:>2} connections, slow generator       {rate:>8.0} per s = {:.2} x raw{goal}",
             rate / floor
@@ -52,7 +58,12 @@ async fn load(worker: &Worker, repeat: usize, connections: usize) -> anyhow::Res
     }
     let began = Instant::now();
     let clients = streams.into_iter().enumerate().map(|(connection, stream)| {
-        client(stream, repeat * 100 + connections, connection, EVENTS / connections)
+        client(
+            stream,
+            repeat * 100 + connections,
+            connection,
+            EVENTS / connections,
+        )
     });
     futures::future::try_join_all(clients).await?;
     Ok(rate(EVENTS / connections * connections, began.elapsed()))

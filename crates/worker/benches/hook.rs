@@ -23,12 +23,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
         commit.push(raw.commit(&payload)?);
         truth.push(time(&mut Command::new("/bin/true"))?);
         let mut command = Command::new(env!("CARGO_BIN_EXE_sessiond-hook"));
-        command.env_clear().env("SESSIOND_HOME", worker.home()).stdin(File::open(&input)?);
+        command
+            .env_clear()
+            .env("SESSIOND_HOME", worker.home())
+            .stdin(File::open(&input)?);
         hook.push(time(&mut command)?);
     }
     let stored = worker.get("/metrics")?;
     let wanted = format!("sessiond_messages_accepted_total {ROUNDS}\n");
-    anyhow::ensure!(stored.contains(&wanted), "not every event was acknowledged: {stored}");
+    anyhow::ensure!(
+        stored.contains(&wanted),
+        "not every event was acknowledged: {stored}"
+    );
     hook.print("sessiond-hook, whole process, durable");
     truth.print("/bin/true, whole process");
     commit.print("one raw commit, synchronous=FULL");

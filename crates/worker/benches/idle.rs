@@ -19,14 +19,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
     load(&worker)?;
     let is_done = || {
         worker.status("depth").is_ok_and(|depth| depth == 0)
-            && worker.status("index_behind").is_ok_and(|behind| behind == 0)
+            && worker
+                .status("index_behind")
+                .is_ok_and(|behind| behind == 0)
     };
     worker.wait_for("end of the work", WORKED_LIMIT, is_done)?;
     let active = worker.status("active")?;
-    let is_quiet = || ticks(&worker).is_ok_and(|before| {
-        pause(Duration::from_secs(2));
-        ticks(&worker).is_ok_and(|after| after == before)
-    });
+    let is_quiet = || {
+        ticks(&worker).is_ok_and(|before| {
+            pause(Duration::from_secs(2));
+            ticks(&worker).is_ok_and(|after| after == before)
+        })
+    };
     worker.wait_for("quiet", WORKED_LIMIT, is_quiet)?;
     watch(&worker, &format!("{active} sessions in memory"), 24)?;
     Ok(())
@@ -58,7 +62,10 @@ fn load(worker: &Worker) -> anyhow::Result<()> {
             body.len()
         )?;
         let read = stream.read(&mut answer)?;
-        anyhow::ensure!(answer.starts_with(b"HTTP/1.1 202"), "answered {read} bytes, not 202");
+        anyhow::ensure!(
+            answer.starts_with(b"HTTP/1.1 202"),
+            "answered {read} bytes, not 202"
+        );
     }
     Ok(())
 }
@@ -78,7 +85,11 @@ fn switches(worker: &Worker) -> anyhow::Result<u64> {
     for task in std::fs::read_dir(format!("/proc/{}/task", worker.pid()))? {
         let status = std::fs::read_to_string(task?.path().join("status"))?;
         for line in status.lines().filter(|line| line.contains("ctxt_switches")) {
-            sum += line.split_whitespace().last().unwrap_or("0").parse::<u64>()?;
+            sum += line
+                .split_whitespace()
+                .last()
+                .unwrap_or("0")
+                .parse::<u64>()?;
         }
     }
     Ok(sum)
@@ -86,11 +97,17 @@ fn switches(worker: &Worker) -> anyhow::Result<u64> {
 
 fn resident_kib(worker: &Worker) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid()))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap_or_default();
     Ok(line.split_whitespace().nth(1).unwrap_or("0").parse()?)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the measurement is how little happens meanwhile")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the measurement is how little happens meanwhile"
+)]
 fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }

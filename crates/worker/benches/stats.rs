@@ -14,7 +14,10 @@ impl Times {
     pub(crate) fn percentile(&mut self, percent: usize) -> Duration {
         self.0.sort_unstable();
         let last = self.0.len().saturating_sub(1);
-        self.0.get(last * percent / 100).copied().unwrap_or_default()
+        self.0
+            .get(last * percent / 100)
+            .copied()
+            .unwrap_or_default()
     }
 
     pub(crate) fn median(&mut self) -> Duration {
@@ -24,7 +27,10 @@ impl Times {
     /// `name  median, p99` in microseconds.
     pub(crate) fn print(&mut self, name: &str) {
         let (median, p99) = (self.median().as_micros(), self.percentile(99).as_micros());
-        println!("{name:<44} median {median:>7} us   p99 {p99:>7} us   n {}", self.0.len());
+        println!(
+            "{name:<44} median {median:>7} us   p99 {p99:>7} us   n {}",
+            self.0.len()
+        );
     }
 }
 

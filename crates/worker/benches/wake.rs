@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use sessiond::clock::Clock;
 use sessiond::config::Config;
 use sessiond::generator::{Generator, GeneratorFactory, Outcome};
+use sessiond::search::SearchError;
 use sessiond::sessions::{Context, ResultIndex, Sessions};
 use sessiond_queue::SqliteStore;
 use sessiond_queue::ids::{EventId, SessionId};
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{Effect, Enqueue, Message, Session, SessionRef, Usage};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use crate::raw::Raw;
 use crate::stats::{Times, ratio};
@@ -21,8 +22,10 @@ use crate::stats::{Times, ratio};
 const ROUNDS: usize = 1_000;
 
 pub(crate) fn run() -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(measure())
 }
 
@@ -41,7 +44,6 @@ async fn measure() -> anyhow::Result<()> {
         settings: Arc::new(settings),
         factory: Arc::new(Probe(arrived)),
         index: Arc::new(NoIndex),
-        confirmed: Arc::new(Notify::new()),
         started: tokio::time::Instant::now(),
     });
     let sessions = Sessions::start(context);
@@ -51,7 +53,10 @@ async fn measure() -> anyhow::Result<()> {
         let receipt = store.enqueue(event(round), Clock.now()).await?;
         let committed = Instant::now();
         sessions.wake(receipt.session, &Effect::None).await;
-        let at: Instant = arrivals.recv().await.ok_or_else(|| anyhow::anyhow!("no arrival"))?;
+        let at: Instant = arrivals
+            .recv()
+            .await
+            .ok_or_else(|| anyhow::anyhow!("no arrival"))?;
         wake.push(at.saturating_duration_since(committed));
         // The confirm must not be under way when the next one is measured.
         while store.stats().await?.depth.done <= round as i64 {
@@ -71,7 +76,10 @@ async fn measure() -> anyhow::Result<()> {
 fn event(round: usize) -> Enqueue {
     Enqueue {
         event_id: EventId::mint(),
-        session: SessionRef::Key { agent: "generic".to_owned(), key: "bench".to_owned() },
+        session: SessionRef::Key {
+            agent: "generic".to_owned(),
+            key: "bench".to_owned(),
+        },
         kind: "Note".to_owned(),
         agent_id: None,
         payload: format!(r#"{{"number":{round},"text":"{}"}}"#, "x".repeat(900)),
@@ -102,7 +110,11 @@ impl Generator for Probe {
     async fn work(&mut self, _: &Message) -> Outcome {
         // The measurement may have ended.
         let _ended = self.0.send(Instant::now());
-        Outcome::Done { results: Vec::new(), checkpoint: None, usage: Usage::default() }
+        Outcome::Done {
+            results: Vec::new(),
+            checkpoint: None,
+            usage: Usage::default(),
+        }
     }
 }
 
@@ -110,5 +122,9 @@ struct NoIndex;
 
 #[async_trait]
 impl ResultIndex for NoIndex {
-    async fn forget(&self, _: SessionId) {}
+    fn wake(&self) {}
+
+    async fn forget(&self, _: SessionId) -> Result<(), SearchError> {
+        Ok(())
+    }
 }

@@ -18,7 +18,10 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts one with `settings` as `SESSIOND_*` variables.
-    #[expect(clippy::disallowed_methods, reason = "a measurement starts its own worker")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a measurement starts its own worker"
+    )]
     pub(crate) fn start(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let home = TempDir::new()?;
         let child = Command::new(env!("CARGO_BIN_EXE_sessiond"))
@@ -51,20 +54,34 @@ impl Worker {
     /// The body of a GET that is answered with 200.
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = UnixStream::connect(self.socket())?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: sessiond\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: sessiond\r\nConnection: close\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "{path} answered {answer}");
-        Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+        anyhow::ensure!(
+            answer.starts_with("HTTP/1.1 200"),
+            "{path} answered {answer}"
+        );
+        Ok(answer
+            .split_once("\r\n\r\n")
+            .map(|(_, body)| body.to_owned())
+            .unwrap_or_default())
     }
 
     /// A number of `/v1/status`.
     pub(crate) fn status(&self, name: &str) -> anyhow::Result<i64> {
         let status: serde_json::Value = serde_json::from_str(&self.get("/v1/status")?)?;
-        status[name].as_i64().ok_or_else(|| anyhow::anyhow!("the status has no {name}"))
+        status[name]
+            .as_i64()
+            .ok_or_else(|| anyhow::anyhow!("the status has no {name}"))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "no runtime here; the condition decides")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "no runtime here; the condition decides"
+    )]
     pub(crate) fn wait_for(
         &self,
         what: &str,

@@ -110,7 +110,12 @@ pub struct Acceptor {
 impl Acceptor {
     /// An acceptor that stores through `context` and wakes through `sessions`.
     pub fn new(context: Arc<Context>, sessions: Sessions, set_aside: Arc<SetAside>) -> Self {
-        Self { context, sessions, projects: Projects::default(), set_aside }
+        Self {
+            context,
+            sessions,
+            projects: Projects::default(),
+            set_aside,
+        }
     }
 
     /// Stores one event. What can never be accepted is set aside before the error is returned.
@@ -119,7 +124,11 @@ impl Acceptor {
         if let Err(error) = &accepted {
             let agent = incoming.agent.to_owned();
             if error.is_temporary() {
-                tracing::warn!(agent, error = crate::errors::chain(error), "event not accepted yet");
+                tracing::warn!(
+                    agent,
+                    error = crate::errors::chain(error),
+                    "event not accepted yet"
+                );
             } else {
                 self.put_aside(agent, error, incoming.raw.to_vec()).await;
             }
@@ -153,14 +162,22 @@ impl Acceptor {
             project: project.clone(),
             accepted_at: incoming.fired_at,
         };
-        let receipt = self.context.store.enqueue(enqueue, self.context.clock.now()).await?;
+        let receipt = self
+            .context
+            .store
+            .enqueue(enqueue, self.context.clock.now())
+            .await?;
         if !receipt.duplicate {
             self.sessions.wake(receipt.session, &event.effect).await;
         }
         let context = project
             .filter(|_| event.wants_context)
             .map(|project| ContextWanted { agent, project });
-        Ok(Accepted { receipt, kind: event.kind, context })
+        Ok(Accepted {
+            receipt,
+            kind: event.kind,
+            context,
+        })
     }
 
     async fn put_aside(&self, agent: String, error: &AcceptError, raw: Vec<u8>) {

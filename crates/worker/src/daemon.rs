@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sessiond_queue::SqliteStore;
 use sessiond_queue::error::{OpenError, StoreError};
 use sessiond_queue::ids::SessionId;
-use sessiond_queue::SqliteStore;
 use sessiond_queue::store::Store;
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +27,7 @@ use crate::generator::{DigestFactory, GeneratorFactory, RehearsalFactory};
 use crate::http::{Api, BindError, Guard, Listeners, router};
 use crate::instance::{ClaimError, Discovery, Place};
 use crate::launch::adopt_start_lock;
-use crate::search::{Indexer, SearchIndex, SearchOpenError};
+use crate::search::{Indexer, OpenIndexError, SearchError, SearchIndex};
 use crate::sessions::{Context, ResultIndex, Sessions};
 use crate::set_aside::SetAside;
 use crate::spool_intake::SpoolIntake;
@@ -48,7 +47,7 @@ pub enum DaemonError {
     Open(#[from] OpenError),
     /// The search index cannot be opened.
     #[error(transparent)]
-    Search(#[from] SearchOpenError),
+    Search(#[from] OpenIndexError),
     /// The queue's database cannot be used.
     #[error("start on the queue")]
     Store(#[from] StoreError),
@@ -68,22 +67,29 @@ pub async fn run(
     let started = Instant::now();
     let started_at = clock.now();
     let settings = Arc::new(config);
+    let stop_indexing = CancellationToken::new();
 
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(&layout.queue_db(), settings.limits()).await?);
-    let search = Arc::new(SearchIndex::open(&layout.state_db()).await?);
+    let search = SearchIndex::open(&layout.state_db(), started_at).await?;
     let wanted_port = settings.http.tcp.then_some(settings.http.port);
     let listeners = Listeners::bind(&layout, wanted_port).await?;
-    let port = listeners.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()).map(|addr| addr.port());
+    let port = listeners
+        .tcp
+        .as_ref()
+        .and_then(|tcp| tcp.local_addr().ok())
+        .map(|addr| addr.port());
     let discovery = Discovery::own(&layout, started_at, port);
-    let generation = store.begin_generation(&discovery.instance, started_at).await?;
+    let generation = store
+        .begin_generation(&discovery.instance, started_at)
+        .await?;
     tracing::info!(
         instance = discovery.instance, generation = generation.0, home = %layout.root().display(),
         port, version = discovery.version, "worker started"
     );
 
-    let confirmed = Arc::new(Notify::new());
-    let indexer = Indexer::start(Arc::clone(&search), Arc::clone(&store), Arc::clone(&confirmed));
+    let (indexer, indexing) =
+        Indexer::start(search.clone(), Arc::clone(&store), stop_indexing.clone());
     let context = Arc::new(Context {
         store: Arc::clone(&store),
         generation,
@@ -91,19 +97,21 @@ pub async fn run(
         settings: Arc::clone(&settings),
         factory: factory(&settings),
         index: Arc::new(Index(indexer.clone())),
-        confirmed,
         started,
     });
     let sessions = Sessions::start(Arc::clone(&context));
     let set_aside = Arc::new(SetAside::new(layout.rejected_dir()));
-    let acceptor =
-        Arc::new(Acceptor::new(Arc::clone(&context), sessions.clone(), Arc::clone(&set_aside)));
+    let acceptor = Arc::new(Acceptor::new(
+        Arc::clone(&context),
+        sessions.clone(),
+        Arc::clone(&set_aside),
+    ));
     let api = Arc::new(Api {
         context: Arc::clone(&context),
         sessions: sessions.clone(),
         acceptor: Arc::clone(&acceptor),
-        search,
-        indexer: indexer.clone(),
+        search: search.clone(),
+        indexer,
         doctor: Doctor {
             layout: layout.clone(),
             discovery: discovery.clone(),
@@ -127,7 +135,11 @@ pub async fn run(
 
     let rescued = store.rescue(generation, clock.now()).await?;
     if rescued.pending + rescued.dead > 0 {
-        tracing::info!(rescued.pending, rescued.dead, "claims of earlier instances rescued");
+        tracing::info!(
+            rescued.pending,
+            rescued.dead,
+            "claims of earlier instances rescued"
+        );
     }
     let intake = SpoolIntake::start(layout.clone(), acceptor, set_aside, stop.clone()).await;
     let resumed = sessions.resume().await?;
@@ -136,12 +148,18 @@ pub async fn run(
 
     stop.cancelled().await;
     place.withdraw();
-    let deadline =
-        Instant::now() + Duration::from_millis(settings.session.shutdown_deadline_ms);
-    within(deadline.min(Instant::now() + REQUESTS_END), "requests", finish(servers)).await;
+    let deadline = Instant::now() + Duration::from_millis(settings.session.shutdown_deadline_ms);
+    within(
+        deadline.min(Instant::now() + REQUESTS_END),
+        "requests",
+        finish_all(servers),
+    )
+    .await;
     within(deadline, "sessions", sessions.shutdown()).await;
     within(deadline, "spool", intake.finished()).await;
-    within(deadline, "search index", indexer.stop()).await;
+    stop_indexing.cancel();
+    within(deadline, "indexer", finish(indexing)).await;
+    within(deadline, "search index", search.close()).await;
     within(deadline, "store", store.close()).await;
     tracing::info!("worker stopped");
     Ok(())
@@ -153,7 +171,10 @@ fn factory(settings: &Config) -> Arc<dyn GeneratorFactory> {
     if rehearsal.delay_ms == 0 && rehearsal.fail_kind.is_empty() {
         return digest;
     }
-    tracing::warn!(?rehearsal, "rehearsal: the generator is slow or fails on purpose");
+    tracing::warn!(
+        ?rehearsal,
+        "rehearsal: the generator is slow or fails on purpose"
+    );
     Arc::new(RehearsalFactory::new(digest, rehearsal.clone()))
 }
 
@@ -169,9 +190,11 @@ fn serve(
     if let Some(tcp) = listeners.tcp {
         let port = tcp.local_addr().map_or(0, |address| address.port());
         let guard = Guard::new(token, port);
-        let guarded =
-            router.clone().layer(axum::middleware::from_fn_with_state(guard, Guard::check));
-        let server = axum::serve(tcp, guarded).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let guarded = router
+            .clone()
+            .layer(axum::middleware::from_fn_with_state(guard, Guard::check));
+        let server =
+            axum::serve(tcp, guarded).with_graceful_shutdown(stop.clone().cancelled_owned());
         servers.spawn(server.into_future());
     }
     let server =
@@ -180,7 +203,7 @@ fn serve(
     servers
 }
 
-async fn finish(mut servers: JoinSet<std::io::Result<()>>) {
+async fn finish_all(mut servers: JoinSet<std::io::Result<()>>) {
     while let Some(ended) = servers.join_next().await {
         match ended {
             Ok(Ok(())) => {}
@@ -190,9 +213,18 @@ async fn finish(mut servers: JoinSet<std::io::Result<()>>) {
     }
 }
 
+async fn finish(task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a task panicked");
+    }
+}
+
 async fn within(deadline: Instant, part: &'static str, stopping: impl Future<Output = ()>) {
     if tokio::time::timeout_at(deadline, stopping).await.is_err() {
-        tracing::warn!(part, "did not stop in time; the next start takes up what it left");
+        tracing::warn!(
+            part,
+            "did not stop in time; the next start takes up what it left"
+        );
     }
 }
 
@@ -201,7 +233,11 @@ struct Index(Indexer);
 
 #[async_trait]
 impl ResultIndex for Index {
-    async fn forget(&self, session: SessionId) {
-        self.0.remove_session(session).await;
+    fn wake(&self) {
+        self.0.wake();
+    }
+
+    async fn forget(&self, session: SessionId) -> Result<(), SearchError> {
+        self.0.remove_session(session).await
     }
 }

@@ -41,14 +41,25 @@ pub fn prepare(layout: &Layout) -> Result<(), HomeError> {
         layout.process_dir(),
     ];
     for path in dirs {
-        let io_error = |source| HomeError::Io { path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error)?;
+        let io_error = |source| HomeError::Io {
+            path: path.clone(),
+            source,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(io_error)?;
         let metadata = std::fs::symlink_metadata(&path).map_err(io_error)?;
         let mode = metadata.mode() & 0o777;
         let problem = if !metadata.is_dir() {
             "it is not a directory".to_owned()
         } else if metadata.uid() != geteuid().as_raw() {
-            format!("it belongs to user {}, not to {}", metadata.uid(), geteuid())
+            format!(
+                "it belongs to user {}, not to {}",
+                metadata.uid(),
+                geteuid()
+            )
         } else if mode & 0o077 != 0 {
             let name = path.display();
             format!("others may enter it (mode {mode:03o}); mend it with: chmod 700 {name}")
@@ -67,7 +78,10 @@ pub fn prepare(layout: &Layout) -> Result<(), HomeError> {
                  cannot be trusted; set SESSIOND_HOME to a local directory"
             ),
         }),
-        Err(source) => Err(HomeError::Io { path: root.to_owned(), source }),
+        Err(source) => Err(HomeError::Io {
+            path: root.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -88,7 +102,10 @@ fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
     let magic = nix::sys::statfs::statfs(path)?.filesystem_type().0;
     // The field's width and sign differ between architectures; the numbers have 32 bits.
     let magic = i64::from(magic as u32);
-    Ok(KNOWN.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name))
+    Ok(KNOWN
+        .iter()
+        .find(|(known, _)| *known == magic)
+        .map(|(_, name)| *name))
 }
 
 /// Elsewhere the file system is not examined.

@@ -86,7 +86,10 @@ impl Place {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let read = lock.read_to_string(&mut holder);
-                let holder = read.ok().map(|_| holder.trim().to_owned()).filter(|pid| !pid.is_empty());
+                let holder = read
+                    .ok()
+                    .map(|_| holder.trim().to_owned())
+                    .filter(|pid| !pid.is_empty());
                 return Err(ClaimError::Held { path, holder });
             }
             Err(TryLockError::Error(source)) => return Err(ClaimError::Io { path, source }),
@@ -94,7 +97,11 @@ impl Place {
         io_at(&path, note_holder(&mut lock))?;
         let install_file = layout.install_file();
         let install = io_at(&install_file, read_or_mint(&install_file))?;
-        Ok(Self { _lock: lock, layout: layout.clone(), install })
+        Ok(Self {
+            _lock: lock,
+            layout: layout.clone(),
+            install,
+        })
     }
 
     /// The install's id.
@@ -111,7 +118,13 @@ impl Place {
     /// Publishes the discovery file.
     pub fn publish(&self, discovery: &Discovery) -> Result<(), ClaimError> {
         let path = self.layout.instance_file();
-        io_at(&path, write_private(&path, &serde_json::to_vec_pretty(discovery).unwrap_or_default()))
+        io_at(
+            &path,
+            write_private(
+                &path,
+                &serde_json::to_vec_pretty(discovery).unwrap_or_default(),
+            ),
+        )
     }
 
     /// Removes what would lead clients to a worker that no longer listens.
@@ -157,7 +170,13 @@ fn note_holder(lock: &mut File) -> io::Result<()> {
 }
 
 fn open_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 /// The text of a small file; at the first call a random one.
@@ -190,5 +209,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, ClaimError> {
-    result.map_err(|source| ClaimError::Io { path: path.to_owned(), source })
+    result.map_err(|source| ClaimError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }

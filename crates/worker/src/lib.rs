@@ -30,3 +30,6 @@ pub mod set_aside;
 pub mod spool;
 pub mod spool_intake;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;

@@ -34,7 +34,11 @@ impl SpoolIntake {
     ) -> Self {
         // Subscribe first, then look.
         let watch = SpoolWatch::new(&layout.spool_dir());
-        let mouth = Mouth { layout, acceptor, set_aside };
+        let mouth = Mouth {
+            layout,
+            acceptor,
+            set_aside,
+        };
         let mut is_clear = mouth.take_in().await;
         let task = tokio::spawn(async move {
             let watch = match watch {

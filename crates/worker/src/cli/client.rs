@@ -16,13 +16,15 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(global: &Global) -> Result<Self, CliError> {
-        let socket =
-            socket_address(&global.layout.socket()).map_err(|_| CliError::NotRunning)?;
+        let socket = socket_address(&global.layout.socket()).map_err(|_| CliError::NotRunning)?;
         let http = reqwest::Client::builder()
             .unix_socket(socket.path())
             .build()
             .map_err(anyhow::Error::new)?;
-        Ok(Self { http, _socket: socket })
+        Ok(Self {
+            http,
+            _socket: socket,
+        })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
@@ -55,16 +57,29 @@ impl Client {
         let mut url = reqwest::Url::parse("http://sessiond").expect("a constant that is a URL");
         // Each segment by itself: a session's key may hold a slash.
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.extend(path.split('/').filter(|part| !part.is_empty()).map(unescape));
+            segments.extend(
+                path.split('/')
+                    .filter(|part| !part.is_empty())
+                    .map(unescape),
+            );
         }
         for (name, value) in query {
             if let Some(value) = value {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
-        let response = self.http.request(method, url).send().await.map_err(|error| {
-            if error.is_connect() { CliError::NotRunning } else { anyhow::Error::new(error).into() }
-        })?;
+        let response = self
+            .http
+            .request(method, url)
+            .send()
+            .await
+            .map_err(|error| {
+                if error.is_connect() {
+                    CliError::NotRunning
+                } else {
+                    anyhow::Error::new(error).into()
+                }
+            })?;
         let is_success = response.status().is_success();
         let bytes = response.bytes().await.map_err(anyhow::Error::new)?;
         if is_success {
@@ -72,7 +87,10 @@ impl Client {
         }
         let error: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let word = |name: &str| error["error"][name].as_str().unwrap_or_default().to_owned();
-        Err(CliError::Refused { code: word("code"), message: word("message") })
+        Err(CliError::Refused {
+            code: word("code"),
+            message: word("message"),
+        })
     }
 }
 

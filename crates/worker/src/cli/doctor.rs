@@ -8,7 +8,7 @@ use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 
 use super::client::Client;
-use super::table::{ago, age, bytes, clock_time, or_dash, print, short};
+use super::table::{age, ago, bytes, clock_time, or_dash, print, short};
 use super::{CliError, Global};
 use crate::clock::Clock;
 use crate::doctor::{Listening, Report, Verdict, examine_stopped};
@@ -16,12 +16,18 @@ use crate::doctor::{Listening, Report, Verdict, examine_stopped};
 pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliError> {
     let client = Client::new(global)?;
     let query = [("deep", deep.then(|| "true".to_owned()))];
-    let report = match client.send(reqwest::Method::GET, "/v1/admin/doctor", &query).await {
+    let report = match client
+        .send(reqwest::Method::GET, "/v1/admin/doctor", &query)
+        .await
+    {
         Err(CliError::NotRunning) => stopped(global, deep).await,
         answer => answer?,
     };
     if global.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(anyhow::Error::new)?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&report).map_err(anyhow::Error::new)?
+        );
     } else {
         show(global, &report);
     }
@@ -70,7 +76,9 @@ fn show(global: &Global, report: &Report) {
             discovery.version,
             age(instance.uptime_ms / 1000),
             instance.generation,
-            instance.rss_bytes.map_or_else(String::new, |rss| format!(", {}", bytes(rss))),
+            instance
+                .rss_bytes
+                .map_or_else(String::new, |rss| format!(", {}", bytes(rss))),
         );
         let tcp = match &instance.tcp {
             Listening::Off => "no TCP side".to_owned(),
@@ -98,9 +106,9 @@ fn show(global: &Global, report: &Report) {
     }
     if let Some(queue) = &report.queue {
         let depth = queue.stats.depth;
-        let oldest = queue
-            .oldest_age_ms
-            .map_or_else(String::new, |ms| format!(", the oldest for {}", age(ms / 1000)));
+        let oldest = queue.oldest_age_ms.map_or_else(String::new, |ms| {
+            format!(", the oldest for {}", age(ms / 1000))
+        });
         println!(
             "queue     {} pending{oldest}, {} in work, {} done, {} dead, {} cancelled; {} duplicates",
             depth.pending,
@@ -124,7 +132,11 @@ fn show(global: &Global, report: &Report) {
         spool.dropped
     );
     if let Some(deep) = &report.deep {
-        let sound = if deep.is_sound() { "sound; counters agree with a recount" } else { "NOT sound" };
+        let sound = if deep.is_sound() {
+            "sound; counters agree with a recount"
+        } else {
+            "NOT sound"
+        };
         println!("deep      {sound}");
     }
     show_sessions(report);
@@ -163,5 +175,16 @@ fn show_sessions(report: &Report) {
             ]
         })
         .collect();
-    print(&["session", "life", "state", "generator", "pending", "success", "failures"], rows);
+    print(
+        &[
+            "session",
+            "life",
+            "state",
+            "generator",
+            "pending",
+            "success",
+            "failures",
+        ],
+        rows,
+    );
 }

@@ -23,12 +23,17 @@ pub(super) fn start(layout: &Layout, log: &Log) -> Result<(), CliError> {
         .max_log_files(log.files_max)
         .build(layout.log_dir())
         .context("open the log")?;
-    let to_file =
-        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::sync::Mutex::new(file));
+    let to_file = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(std::sync::Mutex::new(file));
     let to_terminal = std::io::stderr()
         .is_terminal()
         .then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr));
-    tracing_subscriber::registry().with(filter).with(to_file).with(to_terminal).init();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(to_file)
+        .with(to_terminal)
+        .init();
     Ok(())
 }
 
@@ -38,7 +43,10 @@ pub(super) fn print(layout: &Layout, lines: usize) -> Result<(), CliError> {
     let entries = match std::fs::read_dir(&dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!("no log yet; the worker has not run in {}", layout.root().display());
+            println!(
+                "no log yet; the worker has not run in {}",
+                layout.root().display()
+            );
             return Ok(());
         }
         Err(error) => {
@@ -46,8 +54,9 @@ pub(super) fn print(layout: &Layout, lines: usize) -> Result<(), CliError> {
             return Err(anyhow::Error::new(error).context(context).into());
         }
     };
-    let mut files: Vec<PathBuf> =
-        entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .collect();
     // Their names hold the date.
     files.sort();
     let mut text = String::new();

@@ -178,7 +178,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     let layout = Layout::from_env(|name| std::env::var_os(name)).ok_or_else(|| {
         anyhow::anyhow!("find the home: set SESSIOND_HOME or HOME to an absolute path")
     })?;
-    let global = Global { layout, json: cli.json };
+    let global = Global {
+        layout,
+        json: cli.json,
+    };
     match cli.command {
         Command::Run => return worker::run(&global, false),
         Command::Launch => return worker::run(&global, true),

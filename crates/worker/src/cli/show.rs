@@ -201,16 +201,23 @@ pub(super) async fn sessions(global: &Global, args: SessionsArgs) -> Result<(), 
             ]
         })
         .collect();
-    print(&["session", "life", "state", "pending", "prompts", "active", "project"], rows);
+    print(
+        &[
+            "session", "life", "state", "pending", "prompts", "active", "project",
+        ],
+        rows,
+    );
     Ok(())
 }
 
 pub(super) async fn session(global: &Global, command: SessionCommand) -> Result<(), CliError> {
     match command {
         SessionCommand::Show { session } => show_session(global, &session).await,
-        SessionCommand::Close { session, drain, purge } => {
-            close(global, &session, drain, purge).await
-        }
+        SessionCommand::Close {
+            session,
+            drain,
+            purge,
+        } => close(global, &session, drain, purge).await,
     }
 }
 
@@ -229,14 +236,24 @@ async fn show_session(global: &Global, name: &str) -> Result<(), CliError> {
         ("state", shown.state()),
         ("project", or_dash(session.project.as_deref())),
         ("cwd", or_dash(session.cwd.as_deref())),
-        ("prompt", format!("{}: {}", session.prompt_number, short(session.prompt.as_deref().unwrap_or("-"), 60))),
+        (
+            "prompt",
+            format!(
+                "{}: {}",
+                session.prompt_number,
+                short(session.prompt.as_deref().unwrap_or("-"), 60)
+            ),
+        ),
         ("created", clock_time(session.created_at)),
         ("active", format!("{} ago", ago(session.active_at))),
         ("pending", session.pending.to_string()),
         ("dead", session.dead.to_string()),
         ("failures", session.consecutive_failures.to_string()),
         ("last error", or_dash(session.last_error.as_deref())),
-        ("metadata", Value::Object(session.metadata.clone()).to_string()),
+        (
+            "metadata",
+            Value::Object(session.metadata.clone()).to_string(),
+        ),
     ];
     for (name, value) in rows {
         println!("{name:<11}{value}");
@@ -252,7 +269,10 @@ async fn close(global: &Global, name: &str, drain: bool, purge: bool) -> Result<
     if global.json {
         return print_json(&serde_json::to_value(&report).map_err(anyhow::Error::new)?);
     }
-    let life = report.life.map_or_else(|| "gone".to_owned(), |life| format!("{life:?}").to_lowercase());
+    let life = report.life.map_or_else(
+        || "gone".to_owned(),
+        |life| format!("{life:?}").to_lowercase(),
+    );
     println!(
         "{name} is {life}; generator: {} after {} ms; {} claims given back, {} messages left",
         format!("{:?}", report.generator).to_lowercase(),
@@ -295,10 +315,7 @@ pub(super) async fn messages(global: &Global, args: MessagesArgs) -> Result<(), 
     }
 }
 
-async fn list_messages(
-    global: &Global,
-    query: &[(&str, Option<String>)],
-) -> Result<(), CliError> {
+async fn list_messages(global: &Global, query: &[(&str, Option<String>)]) -> Result<(), CliError> {
     let answer: Value = ask(global, Method::GET, "/v1/messages", query).await?;
     if global.json {
         return print_json(&answer);
@@ -319,7 +336,12 @@ async fn list_messages(
             ]
         })
         .collect();
-    print(&["message", "session", "seq", "kind", "state", "attempt", "fired", "error"], rows);
+    print(
+        &[
+            "message", "session", "seq", "kind", "state", "attempt", "fired", "error",
+        ],
+        rows,
+    );
     Ok(())
 }
 
@@ -329,12 +351,19 @@ pub(super) async fn dead(global: &Global, command: DeadCommand) -> Result<(), Cl
             let query = [("state", Some("dead".to_owned())), ("session", session)];
             list_messages(global, &query).await
         }
-        DeadCommand::Redrive { message: Some(message), .. } => {
+        DeadCommand::Redrive {
+            message: Some(message),
+            ..
+        } => {
             let path = format!("/v1/messages/{message}/redrive");
             let redriven: Redriven = ask(global, Method::POST, &path, &[]).await?;
             show_redriven(global, &[redriven])
         }
-        DeadCommand::Redrive { message: None, session, .. } => {
+        DeadCommand::Redrive {
+            message: None,
+            session,
+            ..
+        } => {
             let query = [("session", session)];
             let answer: Value = ask(global, Method::POST, "/v1/dead/redrive", &query).await?;
             let redriven: Vec<Redriven> = part(&answer, "redriven")?;
@@ -366,7 +395,10 @@ pub(super) async fn results(global: &Global, args: ResultsArgs) -> Result<(), Cl
     let query = [
         ("kind", args.kind),
         ("newest_first", args.latest.then(|| "true".to_owned())),
-        ("limit", Some(if args.latest { 1 } else { args.limit }.to_string())),
+        (
+            "limit",
+            Some(if args.latest { 1 } else { args.limit }.to_string()),
+        ),
     ];
     let answer: Value = ask(global, Method::GET, &path, &query).await?;
     if global.json {
@@ -379,9 +411,8 @@ pub(super) async fn results(global: &Global, args: ResultsArgs) -> Result<(), Cl
         }
         return Ok(());
     }
-    let is_shown = |stored: &&StoredResult| {
-        args.trace || !stored.result.tags.iter().any(|tag| tag == "trace")
-    };
+    let is_shown =
+        |stored: &&StoredResult| args.trace || !stored.result.tags.iter().any(|tag| tag == "trace");
     let rows = results
         .iter()
         .filter(is_shown)
@@ -422,7 +453,13 @@ pub(super) async fn search(global: &Global, args: SearchArgs) -> Result<(), CliE
         println!("nothing found");
     }
     for hit in hits {
-        println!("{}  {} {}  {}", clock_time(hit.accepted_at), hit.agent, hit.kind, hit.title);
+        println!(
+            "{}  {} {}  {}",
+            clock_time(hit.accepted_at),
+            hit.agent,
+            hit.kind,
+            hit.title
+        );
         println!("    {}", short(&hit.snippet, 160));
     }
     Ok(())
@@ -458,6 +495,9 @@ fn part<T: DeserializeOwned>(answer: &Value, name: &str) -> Result<T, CliError> 
 }
 
 fn print_json(value: &Value) -> Result<(), CliError> {
-    println!("{}", serde_json::to_string_pretty(value).map_err(anyhow::Error::new)?);
+    println!(
+        "{}",
+        serde_json::to_string_pretty(value).map_err(anyhow::Error::new)?
+    );
     Ok(())
 }

@@ -35,10 +35,18 @@ pub(super) fn age(seconds: u64) -> String {
 
 /// The time of day, with the date when it is not today's.
 pub(super) fn clock_time(at: Timestamp) -> String {
-    let Ok(timestamp) = jiff::Timestamp::from_millisecond(at.0) else { return "-".to_owned() };
+    let Ok(timestamp) = jiff::Timestamp::from_millisecond(at.0) else {
+        return "-".to_owned();
+    };
     let zoned = timestamp.to_zoned(TimeZone::system());
     let is_today = jiff::Zoned::now().date() == zoned.date();
-    zoned.strftime(if is_today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" }).to_string()
+    zoned
+        .strftime(if is_today {
+            "%H:%M:%S"
+        } else {
+            "%Y-%m-%d %H:%M"
+        })
+        .to_string()
 }
 
 /// Bytes in one unit.

@@ -47,10 +47,12 @@ pub(super) fn run(global: &Global, wait: bool) -> Result<ExitCode, CliError> {
         outlive_the_terminal()?;
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
-        daemon::run(global.layout.clone(), place, config, stop).await.map_err(|error| {
-            tracing::error!(error = crate::errors::chain(&error), "worker failed");
-            anyhow::Error::new(error)
-        })?;
+        daemon::run(global.layout.clone(), place, config, stop)
+            .await
+            .map_err(|error| {
+                tracing::error!(error = crate::errors::chain(&error), "worker failed");
+                anyhow::Error::new(error)
+            })?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -133,7 +135,9 @@ pub(super) async fn start(global: &Global) -> Result<(), CliError> {
             Err(_) => {
                 let seconds = START_WAIT.as_secs();
                 let hint = "see: sessiond logs, or run it in the foreground with: sessiond run";
-                return Err(anyhow::anyhow!("the worker is not ready after {seconds} s; {hint}").into());
+                return Err(
+                    anyhow::anyhow!("the worker is not ready after {seconds} s; {hint}").into(),
+                );
             }
         }
     }
@@ -142,13 +146,22 @@ pub(super) async fn start(global: &Global) -> Result<(), CliError> {
 fn say(global: &Global, what: &str) -> Result<(), CliError> {
     let discovery = Discovery::read(&global.layout);
     if global.json {
-        println!("{}", serde_json::json!({ "state": what, "instance": discovery }));
+        println!(
+            "{}",
+            serde_json::json!({ "state": what, "instance": discovery })
+        );
         return Ok(());
     }
     match discovery {
         Some(discovery) => {
-            let port = discovery.port.map_or_else(String::new, |port| format!(", 127.0.0.1:{port}"));
-            println!("{what}: process {}, {}{port}", discovery.pid, discovery.socket.display());
+            let port = discovery
+                .port
+                .map_or_else(String::new, |port| format!(", 127.0.0.1:{port}"));
+            println!(
+                "{what}: process {}, {}{port}",
+                discovery.pid,
+                discovery.socket.display()
+            );
         }
         None => println!("{what}"),
     }
@@ -159,7 +172,10 @@ fn say(global: &Global, what: &str) -> Result<(), CliError> {
 pub(super) async fn stop(global: &Global) -> Result<(), CliError> {
     let config = global.config()?;
     let client = Client::new(global)?;
-    match client.send::<Value>(Method::POST, "/v1/admin/shutdown", &[]).await {
+    match client
+        .send::<Value>(Method::POST, "/v1/admin/shutdown", &[])
+        .await
+    {
         Ok(_) => {}
         Err(CliError::NotRunning) => return say_stopped(global, "not running"),
         Err(error) => return Err(error),
@@ -201,21 +217,32 @@ pub(super) async fn status(global: &Global, wait_idle: Option<u64>) -> Result<()
         }
         if Instant::now() >= deadline {
             let depth = status.depth;
-            return Err(anyhow::anyhow!("wait for idle: {depth} messages are still pending").into());
+            return Err(
+                anyhow::anyhow!("wait for idle: {depth} messages are still pending").into(),
+            );
         }
         tokio::time::sleep(LOOK_EVERY).await;
     };
     if global.json {
-        println!("{}", serde_json::to_string_pretty(&status).map_err(anyhow::Error::new)?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&status).map_err(anyhow::Error::new)?
+        );
         return Ok(());
     }
     let discovery = Discovery::read(&global.layout);
     if let Some(discovery) = discovery {
         let age = table::ago(discovery.started_at);
-        println!("worker    process {}, version {}, for {age}", discovery.pid, discovery.version);
+        println!(
+            "worker    process {}, version {}, for {age}",
+            discovery.pid, discovery.version
+        );
     }
     let working = if status.processing { "at work" } else { "idle" };
-    println!("state     {}", if status.ready { working } else { "starting" });
+    println!(
+        "state     {}",
+        if status.ready { working } else { "starting" }
+    );
     println!("pending   {}", status.depth);
     let life = status.sessions;
     println!(
@@ -229,7 +256,9 @@ pub(super) async fn status(global: &Global, wait_idle: Option<u64>) -> Result<()
 pub(super) fn hook(agent: &str) -> Result<ExitCode, CliError> {
     let hook = sibling("sessiond-hook")?;
     let error = Command::new(&hook).args(["--agent", agent]).exec();
-    Err(anyhow::Error::new(error).context(format!("run {}", hook.display())).into())
+    Err(anyhow::Error::new(error)
+        .context(format!("run {}", hook.display()))
+        .into())
 }
 
 /// A binary that was installed beside this one.

@@ -174,10 +174,7 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads `file` if it exists, then the environment as `var` answers it, over the defaults.
-    pub fn load(
-        file: &Path,
-        var: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigError> {
+    pub fn load(file: &Path, var: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut table = defaults();
         match std::fs::read_to_string(file) {
             Ok(text) => {
@@ -188,16 +185,22 @@ impl Config {
                 overlay(&mut table, given, &file.display().to_string())?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(ConfigError::Read { path: file.to_owned(), source }),
+            Err(source) => {
+                return Err(ConfigError::Read {
+                    path: file.to_owned(),
+                    source,
+                });
+            }
         }
         overlay_environment(&mut table, var)?;
-        let config: Self = table.try_into().map_err(|source: toml::de::Error| {
-            ConfigError::Invalid {
-                origin: "given".to_owned(),
-                name: "a value".to_owned(),
-                problem: source.message().to_owned(),
-            }
-        })?;
+        let config: Self =
+            table
+                .try_into()
+                .map_err(|source: toml::de::Error| ConfigError::Invalid {
+                    origin: "given".to_owned(),
+                    name: "a value".to_owned(),
+                    problem: source.message().to_owned(),
+                })?;
         config.check()?;
         Ok(config)
     }
@@ -217,15 +220,30 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let at_least_one = [
-            ("queue.payload_max_bytes", self.queue.payload_max_bytes as u64),
-            ("queue.session_depth_max", u64::try_from(self.queue.session_depth_max).unwrap_or(0)),
-            ("queue.depth_max", u64::try_from(self.queue.depth_max).unwrap_or(0)),
+            (
+                "queue.payload_max_bytes",
+                self.queue.payload_max_bytes as u64,
+            ),
+            (
+                "queue.session_depth_max",
+                u64::try_from(self.queue.session_depth_max).unwrap_or(0),
+            ),
+            (
+                "queue.depth_max",
+                u64::try_from(self.queue.depth_max).unwrap_or(0),
+            ),
             ("queue.attempt_max", u64::from(self.queue.attempt_max)),
             ("queue.rescue_max", u64::from(self.queue.rescue_max)),
             ("queue.backoff_base_ms", self.queue.backoff_base_ms),
             ("session.idle_unload_ms", self.session.idle_unload_ms),
-            ("session.generator_idle_end_ms", self.session.generator_idle_end_ms),
-            ("session.shutdown_deadline_ms", self.session.shutdown_deadline_ms),
+            (
+                "session.generator_idle_end_ms",
+                self.session.generator_idle_end_ms,
+            ),
+            (
+                "session.shutdown_deadline_ms",
+                self.session.shutdown_deadline_ms,
+            ),
             ("http.body_max_bytes", self.http.body_max_bytes as u64),
             ("hook.body_max_bytes", self.hook.body_max_bytes as u64),
             ("log.files_max", self.log.files_max as u64),
@@ -241,12 +259,16 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        defaults().try_into().expect("the embedded defaults have every name")
+        defaults()
+            .try_into()
+            .expect("the embedded defaults have every name")
     }
 }
 
 fn defaults() -> Table {
-    DEFAULT_CONFIG.parse().expect("the embedded defaults are TOML")
+    DEFAULT_CONFIG
+        .parse()
+        .expect("the embedded defaults are TOML")
 }
 
 fn overlay(table: &mut Table, given: Table, origin: &str) -> Result<(), ConfigError> {
@@ -279,10 +301,15 @@ fn overlay_environment(
     var: impl Fn(&str) -> Option<String>,
 ) -> Result<(), ConfigError> {
     for (section, values) in table.iter_mut() {
-        let Value::Table(values) = values else { continue };
+        let Value::Table(values) = values else {
+            continue;
+        };
         for (name, slot) in values.iter_mut() {
-            let variable =
-                format!("SESSIOND_{}_{}", section.to_uppercase(), name.to_uppercase());
+            let variable = format!(
+                "SESSIOND_{}_{}",
+                section.to_uppercase(),
+                name.to_uppercase()
+            );
             let Some(text) = var(&variable) else { continue };
             let value = match slot {
                 Value::Integer(_) => text.parse().ok().map(Value::Integer),
@@ -314,13 +341,21 @@ fn check_value(name: &str, value: &Value, origin: &str) -> Result<(), ConfigErro
             if name == "rehearsal.fail_class"
                 && !["retry", "poison", "unavailable", "panic"].contains(&text.as_str()) =>
         {
-            Err(invalid(origin, name, "must be retry, poison, unavailable or panic"))
+            Err(invalid(
+                origin,
+                name,
+                "must be retry, poison, unavailable or panic",
+            ))
         }
         Value::String(text)
             if name == "rehearsal.kill_at"
                 && !["", "marked", "stopped", "purged", "forgotten"].contains(&text.as_str()) =>
         {
-            Err(invalid(origin, name, "must be empty, marked, stopped, purged or forgotten"))
+            Err(invalid(
+                origin,
+                name,
+                "must be empty, marked, stopped, purged or forgotten",
+            ))
         }
         _ => Ok(()),
     }
@@ -343,7 +378,9 @@ mod tests {
         let file = dir.path().join("config.toml");
         std::fs::write(&file, text).expect("a file");
         let var = |name: &str| {
-            vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            vars.iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
         };
         Config::load(&file, var).map_err(|error| error.to_string())
     }
@@ -363,7 +400,10 @@ mod tests {
             ("[http]\nprot = 1\n", "http.prot"),
             ("[http]\nport = 70000\n", "at most 65535"),
             ("[http]\nport = \"x\"\n", "http.port must be a integer"),
-            ("[queue]\nattempt_max = 0\n", "queue.attempt_max must be at least 1"),
+            (
+                "[queue]\nattempt_max = 0\n",
+                "queue.attempt_max must be at least 1",
+            ),
             ("[queue]\nattempt_max = -1\n", "must not be negative"),
             ("[rehearsal]\nfail_class = \"x\"\n", "retry, poison"),
         ];

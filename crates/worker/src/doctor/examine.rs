@@ -12,12 +12,12 @@ use sessiond_queue::ids::{SessionId, Timestamp};
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{Session, SessionFilter, Unfinished};
 
+use super::environment::leaks;
 use super::report::{
     InstanceReport, Listening, QueueReport, RejectedReport, Report, SearchReport, SessionReport,
     SpoolReport, StoreReport, Verdict,
 };
 use super::verdict::judge;
-use super::environment::leaks;
 use crate::http::Api;
 use crate::instance::Discovery;
 use crate::sessions::{Activity, Live};
@@ -61,14 +61,17 @@ impl Doctor {
                 tcp: self.tcp.clone(),
             }),
             spool: spool_report(&self.layout, Arc::clone(&self.set_aside)).await,
-            search: api.indexer.behind().await.ok().map(|behind| SearchReport { behind }),
+            search: search_report(api).await,
             environment_leaks: leaks(
                 std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()),
             ),
             ..empty(now)
         };
         if let Err(error) = examine_store(&mut report, store, &live, deep).await {
-            tracing::error!(error = crate::errors::chain(&error), "the doctor cannot read the store");
+            tracing::error!(
+                error = crate::errors::chain(&error),
+                "the doctor cannot read the store"
+            );
         }
         judge(&mut report);
         report
@@ -89,11 +92,17 @@ pub async fn examine_stopped(
     deep: bool,
 ) -> Report {
     let set_aside = Arc::new(SetAside::new(layout.rejected_dir()));
-    let mut report = Report { spool: spool_report(layout, set_aside).await, ..empty(now) };
+    let mut report = Report {
+        spool: spool_report(layout, set_aside).await,
+        ..empty(now)
+    };
     if let Some(store) = store
         && let Err(error) = examine_store(&mut report, store.as_ref(), &[], deep).await
     {
-        tracing::error!(error = crate::errors::chain(&error), "the doctor cannot read the store");
+        tracing::error!(
+            error = crate::errors::chain(&error),
+            "the doctor cannot read the store"
+        );
     }
     judge(&mut report);
     report
@@ -115,6 +124,26 @@ fn empty(at: Timestamp) -> Report {
     }
 }
 
+async fn search_report(api: &Api) -> Option<SearchReport> {
+    let status = api.indexer.status();
+    let behind = match api.search.behind(api.context.store.as_ref()).await {
+        Ok(behind) => behind,
+        Err(error) => {
+            tracing::error!(
+                error = crate::errors::chain(&error),
+                "the doctor cannot read the index"
+            );
+            return None;
+        }
+    };
+    Some(SearchReport {
+        behind,
+        consecutive_failures: status.consecutive_failures,
+        last_error: status.last_error,
+        set_aside: api.search.set_aside().map(Path::to_owned),
+    })
+}
+
 async fn examine_store(
     report: &mut Report,
     store: &dyn Store,
@@ -126,7 +155,10 @@ async fn examine_store(
     report.store = Some(StoreReport { info, free_bytes });
     let stats = store.stats().await?;
     let age = |at: Timestamp| u64::try_from(report.at.since(at).as_millis()).unwrap_or(u64::MAX);
-    report.queue = Some(QueueReport { stats, oldest_age_ms: stats.oldest_pending_at.map(age) });
+    report.queue = Some(QueueReport {
+        stats,
+        oldest_age_ms: stats.oldest_pending_at.map(age),
+    });
     report.sessions = sessions(store, live).await?;
     if deep {
         report.deep = Some(store.verify().await?);
@@ -136,8 +168,12 @@ async fn examine_store(
 
 /// Sessions with work first, then those in memory, then the last ones that were active.
 async fn sessions(store: &dyn Store, live: &[Live]) -> Result<Vec<SessionReport>, StoreError> {
-    let unfinished: HashMap<SessionId, Unfinished> =
-        store.unfinished().await?.into_iter().map(|item| (item.session, item)).collect();
+    let unfinished: HashMap<SessionId, Unfinished> = store
+        .unfinished()
+        .await?
+        .into_iter()
+        .map(|item| (item.session, item))
+        .collect();
     let live: HashMap<SessionId, Live> = live.iter().map(|live| (live.session, *live)).collect();
     let mut wanted: Vec<SessionId> = unfinished.keys().copied().collect();
     wanted.extend(live.keys().filter(|id| !unfinished.contains_key(id)));
@@ -146,13 +182,19 @@ async fn sessions(store: &dyn Store, live: &[Live]) -> Result<Vec<SessionReport>
     for id in wanted {
         rows.extend(store.session(id).await?);
     }
-    let recent = SessionFilter { limit: 20, ..SessionFilter::default() };
+    let recent = SessionFilter {
+        limit: 20,
+        ..SessionFilter::default()
+    };
     for row in store.sessions(recent).await? {
         if rows.len() < SESSIONS_MAX && rows.iter().all(|known| known.id != row.id) {
             rows.push(row);
         }
     }
-    Ok(rows.into_iter().map(|row| session(row, &live, &unfinished)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| session(row, &live, &unfinished))
+        .collect())
 }
 
 fn session(
@@ -162,8 +204,7 @@ fn session(
 ) -> SessionReport {
     let live = live.get(&row.id);
     let has_generator = live.is_some_and(|live| {
-        live.working_on.is_some()
-            || matches!(live.activity, Activity::Waiting | Activity::Working)
+        live.working_on.is_some() || matches!(live.activity, Activity::Waiting | Activity::Working)
     });
     SessionReport {
         id: row.id,
@@ -210,7 +251,9 @@ async fn spool_report(layout: &Layout, set_aside: Arc<SetAside>) -> SpoolReport 
             problem: None,
         })
     };
-    let read = tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.into()));
+    let read = tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|error| Err(error.into()));
     read.unwrap_or_else(|error: io::Error| SpoolReport {
         problem: Some(error.to_string()),
         ..SpoolReport::default()
@@ -220,7 +263,10 @@ async fn spool_report(layout: &Layout, set_aside: Arc<SetAside>) -> SpoolReport 
 fn free_bytes(path: &Path) -> Option<u64> {
     let dir: PathBuf = path.parent()?.to_owned();
     let stat = nix::sys::statvfs::statvfs(&dir).ok()?;
-    #[allow(clippy::unnecessary_cast, reason = "the fields' widths differ between systems")]
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the fields' widths differ between systems"
+    )]
     Some(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }
 
@@ -229,7 +275,9 @@ fn rss_bytes() -> Option<u64> {
     let pid = sysinfo::get_current_pid().ok()?;
     let mut system = sysinfo::System::new().ok()?;
     let only = sysinfo::ProcessesToUpdate::Some(&[pid]);
-    let memory = sysinfo::ProcessRefreshKind::nothing().with_memory().without_tasks();
+    let memory = sysinfo::ProcessRefreshKind::nothing()
+        .with_memory()
+        .without_tasks();
     system.refresh_processes_specifics(only, true, memory);
     Some(system.process(pid)?.memory())
 }

@@ -195,8 +195,14 @@ pub struct RejectedReport {
 }
 
 /// The search index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchReport {
     /// Results it does not hold yet.
     pub behind: i64,
+    /// Rounds of indexing that failed in a row.
+    pub consecutive_failures: u32,
+    /// Why the last of them failed.
+    pub last_error: Option<String>,
+    /// Where this start has put a file that could not be used.
+    pub set_aside: Option<PathBuf>,
 }

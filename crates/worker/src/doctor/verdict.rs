@@ -32,6 +32,7 @@ pub(super) fn judge(report: &mut Report) {
     instance(report, &mut findings);
     store(report, &mut findings);
     queue(report, &mut findings);
+    search(report, &mut findings);
     for session in &report.sessions {
         judge_session(report, session, &mut findings);
     }
@@ -111,16 +112,6 @@ fn store(report: &Report, findings: &mut Vec<Finding>) {
             "see the last errors with: sessiond logs",
         ));
     }
-    if let Some(search) = &report.search
-        && search.behind > INDEX_BEHIND
-    {
-        findings.push(finding(
-            Level::Degraded,
-            "index",
-            format!("search does not know the last {} results yet", search.behind),
-            "wait; if the number does not fall, run: sessiond search --rebuild",
-        ));
-    }
     if let Some(deep) = &report.deep {
         for problem in &deep.integrity {
             findings.push(finding(
@@ -153,13 +144,68 @@ fn queue(report: &Report, findings: &mut Vec<Finding>) {
     }
     let age = Duration::from_millis(queue.oldest_age_ms.unwrap_or(0));
     if report.instance.is_some() && age >= SLOW {
-        let level = if age >= TOO_SLOW { Level::Failing } else { Level::Degraded };
+        let level = if age >= TOO_SLOW {
+            Level::Failing
+        } else {
+            Level::Degraded
+        };
         let waiting = queue.stats.depth.pending + queue.stats.depth.claimed;
         findings.push(finding(
             level,
             "backlog",
-            format!("{waiting} messages wait, the oldest for {} s", age.as_secs()),
+            format!(
+                "{waiting} messages wait, the oldest for {} s",
+                age.as_secs()
+            ),
             "see which sessions wait, and why, in the list of sessions",
+        ));
+    }
+}
+
+fn search(report: &Report, findings: &mut Vec<Finding>) {
+    let Some(search) = &report.search else {
+        if report.instance.is_some() {
+            findings.push(finding(
+                Level::Degraded,
+                "index",
+                "the search index does not answer",
+                "see why with `sessiond logs`, then run: sessiond search --rebuild",
+            ));
+        }
+        return;
+    };
+    if search.consecutive_failures > 0 {
+        let why = search
+            .last_error
+            .as_deref()
+            .unwrap_or("for an unknown reason");
+        findings.push(finding(
+            Level::Degraded,
+            "index",
+            format!("results are not being indexed: {why}"),
+            "mend the cause; it is tried again by itself; nothing but search is affected",
+        ));
+    }
+    if search.behind > INDEX_BEHIND {
+        findings.push(finding(
+            Level::Degraded,
+            "index",
+            format!(
+                "search does not know the last {} results yet",
+                search.behind
+            ),
+            "wait; if the number does not fall, run: sessiond search --rebuild",
+        ));
+    }
+    if let Some(path) = &search.set_aside {
+        findings.push(finding(
+            Level::Note,
+            "index",
+            format!(
+                "the search index was damaged and made anew; the old one is {}",
+                path.display()
+            ),
+            "remove it when you do not need it; it held nothing that is not in the queue",
         ));
     }
 }
@@ -168,12 +214,22 @@ fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Fi
     let name = format!("session {}:{}", session.agent, session.key);
     if session.pending > 0 && session.consecutive_failures >= FAILURES_FEW {
         let many = session.consecutive_failures >= FAILURES_MANY;
-        let level = if many { Level::Failing } else { Level::Degraded };
-        let why = session.last_error.as_deref().unwrap_or("for an unknown reason");
+        let level = if many {
+            Level::Failing
+        } else {
+            Level::Degraded
+        };
+        let why = session
+            .last_error
+            .as_deref()
+            .unwrap_or("for an unknown reason");
         findings.push(finding(
             level,
             "failures",
-            format!("{name} failed {} times in a row: {why}", session.consecutive_failures),
+            format!(
+                "{name} failed {} times in a row: {why}",
+                session.consecutive_failures
+            ),
             "mend the cause; it is tried again by itself",
         ));
     }
@@ -183,7 +239,11 @@ fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Fi
     let idle = Duration::from_millis(session.idle_ms.unwrap_or(0));
     match session.activity {
         Some(Activity::Working | Activity::Draining | Activity::Closing) if idle >= SLOW => {
-            let level = if idle >= TOO_SLOW { Level::Failing } else { Level::Degraded };
+            let level = if idle >= TOO_SLOW {
+                Level::Failing
+            } else {
+                Level::Degraded
+            };
             findings.push(finding(
                 level,
                 "slow",
@@ -218,12 +278,18 @@ fn spool(report: &Report, findings: &mut Vec<Finding>) {
         findings.push(finding(
             Level::Failing,
             "lost",
-            format!("{} events were lost: the spool was full or could not be written", spool.lost),
+            format!(
+                "{} events were lost: the spool was full or could not be written",
+                spool.lost
+            ),
             "make room or mend the directory's mode; then remove the file `lost` in the home",
         ));
     }
     if spool.rejected_count > 0 {
-        let reason = spool.rejected.first().map_or("", |rejected| rejected.reason.as_str());
+        let reason = spool
+            .rejected
+            .first()
+            .map_or("", |rejected| rejected.reason.as_str());
         findings.push(finding(
             Level::Degraded,
             "rejected",
@@ -242,12 +308,18 @@ fn spool(report: &Report, findings: &mut Vec<Finding>) {
             "mend the modes of spool/ and rejected/ in the home",
         ));
     }
-    let age = spool.oldest_at.map_or(Duration::ZERO, |at| report.at.since(at));
+    let age = spool
+        .oldest_at
+        .map_or(Duration::ZERO, |at| report.at.since(at));
     if spool.files > 0 && report.instance.is_some() && age >= STUCK {
         findings.push(finding(
             Level::Failing,
             "spool",
-            format!("{} spool files are not taken in, the oldest for {} s", spool.files, age.as_secs()),
+            format!(
+                "{} spool files are not taken in, the oldest for {} s",
+                spool.files,
+                age.as_secs()
+            ),
             "see why with: sessiond logs",
         ));
     }
@@ -259,5 +331,10 @@ fn finding(
     message: impl Into<String>,
     advice: impl Into<String>,
 ) -> Finding {
-    Finding { level, code: code.to_owned(), message: message.into(), advice: advice.into() }
+    Finding {
+        level,
+        code: code.to_owned(),
+        message: message.into(),
+        advice: advice.into(),
+    }
 }

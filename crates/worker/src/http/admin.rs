@@ -45,14 +45,23 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
         processing: live.iter().any(is_working),
         sessions: stats.sessions,
         active: live.len(),
-        index_behind: api.indexer.behind().await?,
-        spool_files: api.doctor.spool_status().await.map_err(spool_unreadable)?.files,
+        index_behind: api.search.behind(api.context.store.as_ref()).await?,
+        spool_files: api
+            .doctor
+            .spool_status()
+            .await
+            .map_err(spool_unreadable)?
+            .files,
     }))
 }
 
 fn spool_unreadable(error: std::io::Error) -> ApiError {
     let message = format!("read the spool: {error}");
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "spool_unreadable", message)
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "spool_unreadable",
+        message,
+    )
 }
 
 fn depth(stats: &Stats) -> i64 {
@@ -78,9 +87,11 @@ pub(super) async fn doctor(
     Json(api.doctor.examine(&api, params.deep).await)
 }
 
-pub(super) async fn reindex(State(api): State<Arc<Api>>) -> (StatusCode, Json<Value>) {
-    api.indexer.rebuild().await;
-    (StatusCode::ACCEPTED, Json(json!({ "rebuilding": true })))
+pub(super) async fn reindex(
+    State(api): State<Arc<Api>>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    api.indexer.rebuild().await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "rebuilding": true }))))
 }
 
 pub(super) async fn shutdown(State(api): State<Arc<Api>>) -> (StatusCode, Json<Value>) {
@@ -122,12 +133,28 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, Api
         let _infallible = writeln!(text, "sessiond_messages{{state=\"{state}\"}} {count}");
     }
     let values = [
-        ("sessiond_messages_accepted_total", "counter", stats.accepted),
-        ("sessiond_messages_duplicate_total", "counter", stats.duplicates),
+        (
+            "sessiond_messages_accepted_total",
+            "counter",
+            stats.accepted,
+        ),
+        (
+            "sessiond_messages_duplicate_total",
+            "counter",
+            stats.duplicates,
+        ),
         ("sessiond_results_total", "counter", stats.results),
         ("sessiond_sessions_active", "gauge", count(live.len())),
-        ("sessiond_sessions_working", "gauge", count(live.iter().filter(|l| is_working(l)).count())),
-        ("sessiond_search_behind", "gauge", api.indexer.behind().await?),
+        (
+            "sessiond_sessions_working",
+            "gauge",
+            count(live.iter().filter(|l| is_working(l)).count()),
+        ),
+        (
+            "sessiond_search_behind",
+            "gauge",
+            api.search.behind(api.context.store.as_ref()).await?,
+        ),
     ];
     for (name, kind, value) in values {
         // Writing to a string cannot fail.
@@ -141,10 +168,18 @@ fn count(number: usize) -> i64 {
 }
 
 pub(super) async fn not_found() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "unknown_path", "there is no such endpoint")
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "unknown_path",
+        "there is no such endpoint",
+    )
 }
 
 pub(super) async fn method_not_allowed() -> ApiError {
     let message = "the endpoint does not take this method";
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    )
 }

@@ -8,6 +8,7 @@ use sessiond_queue::error::{EnqueueError, MessageError, SessionError, StoreError
 
 use crate::accept::{AcceptError, enqueue_code};
 use crate::errors::chain;
+use crate::search::SearchError;
 use crate::sessions::CloseError;
 
 /// A request that was not done.
@@ -22,7 +23,12 @@ pub struct ApiError {
 impl ApiError {
     /// An error with no details.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), details: json!({}) }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            details: json!({}),
+        }
     }
 
     /// A named field that is not what it must be.
@@ -87,7 +93,10 @@ impl From<EnqueueError> for ApiError {
             }
             EnqueueError::UnknownSession(_) => (StatusCode::NOT_FOUND, json!({})),
         };
-        Self { details, ..Self::new(status, code, message) }
+        Self {
+            details,
+            ..Self::new(status, code, message)
+        }
     }
 }
 
@@ -116,10 +125,34 @@ impl From<&SessionError> for ApiError {
         match error {
             SessionError::Unknown(session) => Self::unknown_session(&session.to_string()),
             SessionError::InvalidField { field, problem } => Self::invalid_field(field, problem),
-            SessionError::Store(_) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", chain(error))
-            }
+            SessionError::Store(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "store_failed",
+                chain(error),
+            ),
         }
+    }
+}
+
+impl From<&SearchError> for ApiError {
+    fn from(error: &SearchError) -> Self {
+        match error {
+            SearchError::InvalidField { field, problem } => Self::invalid_field(field, problem),
+            SearchError::Closed => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", chain(error))
+            }
+            SearchError::Database(_) | SearchError::Store(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "search_failed",
+                chain(error),
+            ),
+        }
+    }
+}
+
+impl From<SearchError> for ApiError {
+    fn from(error: SearchError) -> Self {
+        Self::from(&error)
     }
 }
 
@@ -127,9 +160,12 @@ impl From<CloseError> for ApiError {
     fn from(error: CloseError) -> Self {
         match error {
             CloseError::Session(error) => Self::from(error.as_ref()),
-            CloseError::Stopping => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", error.to_string())
-            }
+            CloseError::Index(error) => Self::from(error.as_ref()),
+            CloseError::Stopping => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                error.to_string(),
+            ),
         }
     }
 }

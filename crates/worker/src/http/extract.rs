@@ -40,7 +40,10 @@ pub(super) async fn find_session(api: &Api, name: &str) -> Result<Session, ApiEr
         (Ok(id), _) => store.session(id).await?,
         (Err(_), Some((agent, key))) => store.find_session(agent, key).await?,
         (Err(_), None) => {
-            return Err(ApiError::invalid_field("session", "must be a UUID or agent:key"));
+            return Err(ApiError::invalid_field(
+                "session",
+                "must be a UUID or agent:key",
+            ));
         }
     };
     found.ok_or_else(|| ApiError::unknown_session(name))
@@ -71,9 +74,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Query(params) =
-            Query::<T>::from_request_parts(parts, state).await.map_err(|error| {
-                ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", error.body_text())
-            })?;
+            Query::<T>::from_request_parts(parts, state)
+                .await
+                .map_err(|error| {
+                    ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", error.body_text())
+                })?;
         Ok(Self(params))
     }
 }
@@ -102,7 +107,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
             .await
             .map_err(|error| body_error(&error, limit, "http.body_max_bytes"))?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", format!("body: {error}"))
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_json",
+                format!("body: {error}"),
+            )
         })
     }
 }

@@ -24,7 +24,10 @@ pub struct Guard {
 impl Guard {
     /// Admits bearers of `token` to `port`.
     pub fn new(token: &str, port: u16) -> Self {
-        Self { token: token.into(), port }
+        Self {
+            token: token.into(),
+            port,
+        }
     }
 
     /// Axum's middleware.
@@ -42,7 +45,8 @@ impl Guard {
             return forbidden("the Host header is not this worker's");
         }
         if headers.contains_key(header::ORIGIN) {
-            let origin = text(headers, header::ORIGIN).and_then(|text| text.strip_prefix("http://"));
+            let origin =
+                text(headers, header::ORIGIN).and_then(|text| text.strip_prefix("http://"));
             if !origin.is_some_and(|origin| self.is_ours(origin)) {
                 return forbidden("the Origin header is not this worker's");
             }
@@ -51,15 +55,22 @@ impl Guard {
         if request.uri().path() == "/livez" {
             return None;
         }
-        let bearer = text(headers, header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
+        let bearer =
+            text(headers, header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
         let is_bearer =
             bearer.is_some_and(|bearer| bearer.as_bytes().ct_eq(self.token.as_bytes()).into());
         if !is_bearer {
             let message = "a bearer token is needed; it is in the file named by the discovery file";
-            return Some(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message));
+            return Some(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                message,
+            ));
         }
-        let has_body = matches!(*request.method(), Method::POST | Method::PATCH | Method::PUT)
-            && text(headers, header::CONTENT_LENGTH) != Some("0")
+        let has_body = matches!(
+            *request.method(),
+            Method::POST | Method::PATCH | Method::PUT
+        ) && text(headers, header::CONTENT_LENGTH) != Some("0")
             && (headers.contains_key(header::CONTENT_LENGTH)
                 || headers.contains_key(header::TRANSFER_ENCODING));
         let is_json = text(headers, header::CONTENT_TYPE)
@@ -74,7 +85,9 @@ impl Guard {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let Some((name, port)) = host.rsplit_once(':') else { return false };
+        let Some((name, port)) = host.rsplit_once(':') else {
+            return false;
+        };
         ["127.0.0.1", "localhost", "[::1]"].contains(&name) && port.parse() == Ok(self.port)
     }
 }

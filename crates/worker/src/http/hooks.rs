@@ -36,8 +36,15 @@ pub(super) async fn post(
     let event_id = header_value(&headers, EVENT_ID_HEADER)?.unwrap_or_else(EventId::mint);
     let now = api.context.clock.now();
     // A hook's clock is this machine's; a time to come is a slip and would hold up the order.
-    let fired_at = header_value(&headers, FIRED_AT_HEADER)?.map_or(now, Timestamp).min(now);
-    let incoming = Incoming { agent: &agent, event_id, fired_at, raw: &raw };
+    let fired_at = header_value(&headers, FIRED_AT_HEADER)?
+        .map_or(now, Timestamp)
+        .min(now);
+    let incoming = Incoming {
+        agent: &agent,
+        event_id,
+        fired_at,
+        raw: &raw,
+    };
     let accepted = api.acceptor.accept(incoming).await?;
     if let Some(wanted) = &accepted.context {
         // The event is on disk; an answer that cannot be made is no reason to refuse it.
@@ -51,7 +58,10 @@ pub(super) async fn post(
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(error = crate::errors::chain(&error), "context could not be made");
+                tracing::error!(
+                    error = crate::errors::chain(&error),
+                    "context could not be made"
+                );
             }
         }
     }
@@ -62,9 +72,13 @@ fn header_value<T: std::str::FromStr>(
     headers: &HeaderMap,
     name: &'static str,
 ) -> Result<Option<T>, ApiError> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
     let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
-    parsed.map(Some).ok_or_else(|| ApiError::invalid_field(name, "is malformed"))
+    parsed
+        .map(Some)
+        .ok_or_else(|| ApiError::invalid_field(name, "is malformed"))
 }
 
 /// What the agent is to be told, in its own form.
@@ -83,11 +97,7 @@ async fn output(
 
 /// Lets sessions of the project that are just ending finish, so that their summaries are in the
 /// context: `/clear` ends one session and starts the next at once.
-async fn wait_for_siblings(
-    api: &Api,
-    project: &str,
-    session: SessionId,
-) -> Result<(), StoreError> {
+async fn wait_for_siblings(api: &Api, project: &str, session: SessionId) -> Result<(), StoreError> {
     let wait = Duration::from_millis(api.context.settings.hook.context_wait_ms);
     let deadline = Instant::now() + wait;
     // Subscribe first, then look.

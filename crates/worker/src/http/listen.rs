@@ -35,8 +35,10 @@ impl Listeners {
     /// Binds. The caller holds the instance lock, so a socket file that is there is a dead
     /// worker's.
     pub async fn bind(layout: &Layout, tcp_port: Option<u16>) -> Result<Self, BindError> {
-        let unix = bind_unix(layout)
-            .map_err(|source| BindError { path: layout.socket(), source })?;
+        let unix = bind_unix(layout).map_err(|source| BindError {
+            path: layout.socket(),
+            source,
+        })?;
         let (tcp, tcp_problem) = match tcp_port {
             None => (None, None),
             Some(port) => match TcpListener::bind(("127.0.0.1", port)).await {
@@ -48,7 +50,11 @@ impl Listeners {
                 }
             },
         };
-        Ok(Self { unix, tcp, tcp_problem })
+        Ok(Self {
+            unix,
+            tcp,
+            tcp_problem,
+        })
     }
 }
 
@@ -82,7 +88,9 @@ impl Listener for PeerChecked {
                 Ok(peer) if peer.uid() == geteuid().as_raw() || peer.uid() == 0 => {
                     return (stream, address);
                 }
-                Ok(peer) => tracing::warn!(peer.uid = peer.uid(), "connection of another user refused"),
+                Ok(peer) => {
+                    tracing::warn!(peer.uid = peer.uid(), "connection of another user refused")
+                }
                 Err(error) => tracing::warn!(%error, "connection without a peer refused"),
             }
         }

@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sessiond_queue::ids::{EventId, MessageId};
 use sessiond_queue::types::{
-    Dedup, Effect, Enqueue, Message, MessageFilter, Receipt, Redriven, SessionRef, State as MessageState,
+    Dedup, Effect, Enqueue, Message, MessageFilter, Receipt, Redriven, SessionRef,
+    State as MessageState,
 };
 
 use super::extract::{Body, MessagePath, Params, SessionPath, find_session};
@@ -40,7 +41,10 @@ pub(super) async fn enqueue(
         kind: body.kind,
         agent_id: body.agent_id,
         payload: body.payload.get().to_owned(),
-        dedup: body.dedup_key.map(|key| Dedup { key, window_ms: None }),
+        dedup: body.dedup_key.map(|key| Dedup {
+            key,
+            window_ms: None,
+        }),
         effect: Effect::None,
         cwd: None,
         project: None,
@@ -86,7 +90,10 @@ pub(super) async fn list_of_session(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Value>, ApiError> {
     if params.session.is_some() {
-        return Err(ApiError::invalid_field("session", "is named by the path already"));
+        return Err(ApiError::invalid_field(
+            "session",
+            "is named by the path already",
+        ));
     }
     let filter = MessageFilter {
         session: Some(session.id),
@@ -103,8 +110,13 @@ pub(super) async fn show(
     MessagePath(id): MessagePath,
 ) -> Result<Json<Message>, ApiError> {
     let message = api.context.store.message(id).await?;
-    let unknown =
-        || ApiError::new(StatusCode::NOT_FOUND, "unknown_message", format!("message {id} does not exist"));
+    let unknown = || {
+        ApiError::new(
+            StatusCode::NOT_FOUND,
+            "unknown_message",
+            format!("message {id} does not exist"),
+        )
+    };
     message.map(Json).ok_or_else(unknown)
 }
 
@@ -112,7 +124,11 @@ pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
     MessagePath(id): MessagePath,
 ) -> Result<Json<Message>, ApiError> {
-    let message = api.context.store.cancel(id, api.context.clock.now()).await?;
+    let message = api
+        .context
+        .store
+        .cancel(id, api.context.clock.now())
+        .await?;
     // What stood behind it may be due now.
     api.sessions.wake(message.session, &Effect::None).await;
     Ok(Json(message))
@@ -122,7 +138,11 @@ pub(super) async fn redrive(
     State(api): State<Arc<Api>>,
     MessagePath(id): MessagePath,
 ) -> Result<Json<Redriven>, ApiError> {
-    let redriven = api.context.store.redrive(id, api.context.clock.now()).await?;
+    let redriven = api
+        .context
+        .store
+        .redrive(id, api.context.clock.now())
+        .await?;
     api.sessions.wake(redriven.session, &Effect::None).await;
     Ok(Json(redriven))
 }
@@ -142,7 +162,11 @@ pub(super) async fn redrive_all(
         Some(name) => Some(find_session(&api, name).await?.id),
         None => None,
     };
-    let redriven = api.context.store.redrive_all(session, api.context.clock.now()).await?;
+    let redriven = api
+        .context
+        .store
+        .redrive_all(session, api.context.clock.now())
+        .await?;
     for message in &redriven {
         api.sessions.wake(message.session, &Effect::None).await;
     }

@@ -42,7 +42,7 @@ pub struct Api {
     /// Takes events in.
     pub acceptor: Arc<Acceptor>,
     /// Finds results.
-    pub search: Arc<SearchIndex>,
+    pub search: SearchIndex,
     /// Fills the index.
     pub indexer: Indexer,
     /// Examines everything.
@@ -57,12 +57,16 @@ pub struct Api {
 pub fn router(api: Arc<Api>) -> Router {
     let hook_body = DefaultBodyLimit::max(api.context.settings.hook.body_max_bytes);
     let body = DefaultBodyLimit::max(api.context.settings.http.body_max_bytes);
-    let hooks = Router::new().route("/v1/hooks/{agent}", post(hooks::post)).layer(hook_body);
+    let hooks = Router::new()
+        .route("/v1/hooks/{agent}", post(hooks::post))
+        .layer(hook_body);
     Router::new()
         .route("/v1/sessions", get(sessions::list).post(sessions::open))
         .route(
             "/v1/sessions/{session}",
-            get(sessions::show).patch(sessions::patch).delete(sessions::delete),
+            get(sessions::show)
+                .patch(sessions::patch)
+                .delete(sessions::delete),
         )
         .route(
             "/v1/sessions/{session}/messages",
@@ -70,7 +74,10 @@ pub fn router(api: Arc<Api>) -> Router {
         )
         .route("/v1/sessions/{session}/results", get(sessions::results))
         .route("/v1/messages", get(messages::list))
-        .route("/v1/messages/{message}", get(messages::show).delete(messages::cancel))
+        .route(
+            "/v1/messages/{message}",
+            get(messages::show).delete(messages::cancel),
+        )
         .route("/v1/messages/{message}/redrive", post(messages::redrive))
         .route("/v1/dead/redrive", post(messages::redrive_all))
         .route("/v1/search", get(search::search))

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::extract::{Params, find_session};
 use super::{Api, ApiError};
-use crate::errors::chain;
-use crate::search::{SearchError, SearchQuery};
+use crate::search::SearchQuery;
 
 /// Query of `GET /v1/search`.
 #[derive(Debug, Deserialize)]
@@ -45,14 +43,7 @@ pub(super) async fn search(
         include_trace: params.include_trace,
         limit: params.limit,
     };
-    let hits = api.search.search(query).await.map_err(|error| match error {
-        SearchError::InvalidQuery { .. } => {
-            ApiError::new(StatusCode::BAD_REQUEST, "invalid_field", chain(&error))
-        }
-        SearchError::Database(_) => {
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "search_failed", chain(&error))
-        }
-    })?;
+    let hits = api.search.search(&query).await?;
     Ok(Json(json!({ "hits": hits })))
 }
 

@@ -8,7 +8,9 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sessiond_queue::ids::ResultId;
-use sessiond_queue::types::{Effect, Life, OpenSession, ResultFilter, Session, SessionFilter, StoredResult};
+use sessiond_queue::types::{
+    Effect, Life, OpenSession, ResultFilter, Session, SessionFilter, StoredResult,
+};
 
 use super::extract::{Body, Params, SessionPath};
 use super::{Api, ApiError};
@@ -41,7 +43,11 @@ impl Shown {
     fn new(session: Session, live: &[Live]) -> Self {
         let live = live.iter().find(|live| live.session == session.id).copied();
         let residence = if live.is_some() { "active" } else { "dormant" };
-        Self { session, residence, live }
+        Self {
+            session,
+            residence,
+            live,
+        }
     }
 }
 
@@ -56,7 +62,11 @@ pub(super) async fn open(
         project: body.project,
         metadata: body.metadata,
     };
-    let session = api.context.store.open_session(open, api.context.clock.now()).await?;
+    let session = api
+        .context
+        .store
+        .open_session(open, api.context.clock.now())
+        .await?;
     api.sessions.wake(session.id, &Effect::Start).await;
     let live = api.sessions.live().await;
     Ok(Json(Shown::new(session, &live)))
@@ -85,7 +95,10 @@ pub(super) async fn list(
     };
     let sessions = api.context.store.sessions(filter).await?;
     let live = api.sessions.live().await;
-    let shown: Vec<_> = sessions.into_iter().map(|session| Shown::new(session, &live)).collect();
+    let shown: Vec<_> = sessions
+        .into_iter()
+        .map(|session| Shown::new(session, &live))
+        .collect();
     Ok(Json(json!({ "sessions": shown })))
 }
 
@@ -110,7 +123,11 @@ pub(super) async fn patch(
     Body(body): Body<PatchBody>,
 ) -> Result<Json<Shown>, ApiError> {
     let now = api.context.clock.now();
-    let session = api.context.store.patch_metadata(session.id, body.metadata, now).await?;
+    let session = api
+        .context
+        .store
+        .patch_metadata(session.id, body.metadata, now)
+        .await?;
     let live = api.sessions.live().await;
     Ok(Json(Shown::new(session, &live)))
 }
@@ -130,7 +147,11 @@ pub(super) async fn delete(
     SessionPath(session): SessionPath,
     Params(params): Params<DeleteParams>,
 ) -> Result<(StatusCode, Json<CloseReport>), ApiError> {
-    let depth = if params.purge { Depth::Purge } else { Depth::Close };
+    let depth = if params.purge {
+        Depth::Purge
+    } else {
+        Depth::Close
+    };
     // The close goes on when the client hangs up: the dispatcher owns it.
     let report = api.sessions.close(session.id, depth, params.drain).await?;
     Ok((StatusCode::OK, Json(report)))

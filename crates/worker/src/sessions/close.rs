@@ -13,8 +13,8 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
 use super::report::{CloseReport, Depth, GeneratorEnd};
+use super::{CloseError, Context};
 
 /// What the close has to know of a run to end it.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub(super) enum CloseEnd {
     /// A prompt came: nothing was stopped.
     DrainCalledOff,
     /// A step failed; the mark, if there is one, stands, and the close can be asked for again.
-    Failed(Arc<SessionError>),
+    Failed(CloseError),
 }
 
 /// Closes `session` at `depth`.
@@ -57,7 +57,7 @@ pub(super) async fn close(
         Err(error) => {
             let chain = crate::errors::chain(&error);
             tracing::error!(session.id = %session, ?depth, error = chain, "close failed");
-            CloseEnd::Failed(Arc::new(error))
+            CloseEnd::Failed(error)
         }
     }
 }
@@ -68,11 +68,15 @@ async fn try_close(
     run: Option<RunHandle>,
     depth: Depth,
     only_if_draining: bool,
-) -> Result<Option<CloseReport>, SessionError> {
+) -> Result<Option<CloseReport>, CloseError> {
     let mut mark = depth.mark();
     if let Some(asked) = mark {
         let now = context.clock.now();
-        match context.store.mark_closing(session, asked, only_if_draining, now).await? {
+        match context
+            .store
+            .mark_closing(session, asked, only_if_draining, now)
+            .await?
+        {
             Marked::Closing(marked) => mark = Some(marked),
             Marked::DrainCalledOff => return Ok(None),
         }
@@ -84,40 +88,67 @@ async fn try_close(
     let released = match generator {
         GeneratorEnd::Aborted => {
             let now = context.clock.now();
-            context.store.release_session(session, "the generator was aborted", now).await?
+            let released = context
+                .store
+                .release_session(session, "the generator was aborted", now)
+                .await;
+            released.map_err(SessionError::Store)?
         }
         GeneratorEnd::None | GeneratorEnd::Stopped => 0,
     };
     rehearse(context, "stopped");
     if mark == Some(CloseDepth::Purge) {
         // Rows first: what the index reads afterwards cannot bring a purged result back.
-        context.store.purge_rows(session, context.clock.now()).await?;
+        context
+            .store
+            .purge_rows(session, context.clock.now())
+            .await?;
         rehearse(context, "purged");
-        context.index.forget(session).await;
+        context.index.forget(session).await?;
         rehearse(context, "forgotten");
     }
     let (life, pending_left) = match mark {
         Some(_) => {
-            let closed = context.store.finish_close(session, context.clock.now()).await?;
+            let closed = context
+                .store
+                .finish_close(session, context.clock.now())
+                .await?;
             (closed.life, closed.pending)
         }
-        None => match context.store.session(session).await? {
+        None => match context
+            .store
+            .session(session)
+            .await
+            .map_err(SessionError::Store)?
+        {
             Some(row) => (Some(row.life), row.pending),
             None => (None, 0),
         },
     };
     let depth = mark.map_or(depth, Depth::from);
-    let report =
-        CloseReport { session, depth, generator, waited_ms, released, pending_left, life };
+    let report = CloseReport {
+        session,
+        depth,
+        generator,
+        waited_ms,
+        released,
+        pending_left,
+        life,
+    };
     Ok(Some(report))
 }
 
 /// Ends the generator: asked, waited for, and in the end aborted.
 async fn stop(context: &Context, session: SessionId, run: Option<RunHandle>) -> GeneratorEnd {
-    let Some(run) = run else { return GeneratorEnd::None };
+    let Some(run) = run else {
+        return GeneratorEnd::None;
+    };
     run.token.cancel();
     let wait = Duration::from_millis(context.settings.session.generator_stop_wait_ms);
-    if tokio::time::timeout(wait, run.ended.cancelled()).await.is_ok() {
+    if tokio::time::timeout(wait, run.ended.cancelled())
+        .await
+        .is_ok()
+    {
         return GeneratorEnd::Stopped;
     }
     let waited_ms = context.settings.session.generator_stop_wait_ms;

@@ -125,7 +125,11 @@ impl Dispatcher {
                 self.wake(session);
             }
             Command::Close(request) => self.request_close(request),
-            Command::Ended { session, serial, end } => self.ended(session, serial, end),
+            Command::Ended {
+                session,
+                serial,
+                end,
+            } => self.ended(session, serial, end),
             Command::Closed { session, end } => self.closed(session, end),
             // The asker may have gone.
             Command::Live(reply) => {
@@ -144,7 +148,9 @@ impl Dispatcher {
     fn decide(&mut self, nomination: Nomination) {
         match nomination {
             Nomination::Idle(session) => {
-                let Some(entry) = self.entries.get_mut(&session) else { return };
+                let Some(entry) = self.entries.get_mut(&session) else {
+                    return;
+                };
                 entry.idle = None;
                 let idle_unload_ms = self.context.settings.session.idle_unload_ms;
                 let idle_ms = self.context.uptime_ms().saturating_sub(entry.active_ms);
@@ -162,7 +168,9 @@ impl Dispatcher {
                 }
             }
             Nomination::DrainOver(session) => {
-                let Some(entry) = self.entries.get_mut(&session) else { return };
+                let Some(entry) = self.entries.get_mut(&session) else {
+                    return;
+                };
                 if let Some(drain) = &mut entry.drain {
                     drain.timer = None;
                     self.close_drained(session);
@@ -183,7 +191,10 @@ impl Dispatcher {
             return;
         }
         let active_ms = self.context.uptime_ms();
-        let entry = self.entries.entry(session).or_insert_with(|| Entry::new(active_ms));
+        let entry = self
+            .entries
+            .entry(session)
+            .or_insert_with(|| Entry::new(active_ms));
         entry.active_ms = active_ms;
         match &mut entry.phase {
             Phase::Idle => self.start_run(session),
@@ -195,8 +206,12 @@ impl Dispatcher {
     fn start_run(&mut self, session: SessionId) {
         self.serial += 1;
         let serial = self.serial;
-        let Some(commands) = self.commands.upgrade() else { return };
-        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let Some(commands) = self.commands.upgrade() else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&session) else {
+            return;
+        };
         entry.disarm(&mut self.reaper);
         let shared = Arc::new(RunShared::default());
         if entry.drain.is_some() {
@@ -214,16 +229,32 @@ impl Dispatcher {
                 let end = running.await.unwrap_or(RunEnd::StoreFailed);
                 drop(ended);
                 // The dispatcher ends only after every run.
-                let _stopped = commands.send(Command::Ended { session, serial, end }).await;
+                let _stopped = commands
+                    .send(Command::Ended {
+                        session,
+                        serial,
+                        end,
+                    })
+                    .await;
             }
         };
         let abort = tokio::spawn(task).abort_handle();
-        let handle = RunHandle { token: shared.token.clone(), ended, abort };
-        entry.phase = Phase::Running(Box::new(Run { serial, shared, handle }));
+        let handle = RunHandle {
+            token: shared.token.clone(),
+            ended,
+            abort,
+        };
+        entry.phase = Phase::Running(Box::new(Run {
+            serial,
+            shared,
+            handle,
+        }));
     }
 
     fn ended(&mut self, session: SessionId, serial: u64, end: RunEnd) {
-        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let Some(entry) = self.entries.get_mut(&session) else {
+            return;
+        };
         let run = match &mut entry.phase {
             Phase::Running(run) if run.serial == serial => run,
             Phase::Closing(closing) => {
@@ -261,7 +292,10 @@ impl Dispatcher {
             return;
         }
         let active_ms = self.context.uptime_ms();
-        let entry = self.entries.entry(session).or_insert_with(|| Entry::new(active_ms));
+        let entry = self
+            .entries
+            .entry(session)
+            .or_insert_with(|| Entry::new(active_ms));
         if let Phase::Closing(closing) = &mut entry.phase {
             // What is pending is worked when that close is done.
             closing.join(depth, reply);
@@ -273,7 +307,11 @@ impl Dispatcher {
         let drain = entry.drain.get_or_insert_with(|| {
             let delay = left(until, self.context.clock);
             let timer = self.reaper.arm(Nomination::DrainOver(session), delay);
-            Box::new(Drain { timer: Some(timer), depth, waiters: Vec::new() })
+            Box::new(Drain {
+                timer: Some(timer),
+                depth,
+                waiters: Vec::new(),
+            })
         });
         drain.depth = drain.depth.max(depth);
         drain.waiters.extend(reply);
@@ -281,8 +319,12 @@ impl Dispatcher {
 
     /// The agent is there again. A drain that somebody asked for goes on: the answer is owed.
     fn call_off_drain(&mut self, session: SessionId) {
-        let Some(entry) = self.entries.get_mut(&session) else { return };
-        let Some(drain) = entry.drain.take_if(|drain| drain.waiters.is_empty()) else { return };
+        let Some(entry) = self.entries.get_mut(&session) else {
+            return;
+        };
+        let Some(drain) = entry.drain.take_if(|drain| drain.waiters.is_empty()) else {
+            return;
+        };
         if let Some(timer) = &drain.timer {
             self.reaper.disarm(timer);
         }
@@ -293,8 +335,12 @@ impl Dispatcher {
 
     /// Closes a session whose drain is over.
     fn close_drained(&mut self, session: SessionId) {
-        let Some(entry) = self.entries.get_mut(&session) else { return };
-        let Some(drain) = entry.drain.take() else { return };
+        let Some(entry) = self.entries.get_mut(&session) else {
+            return;
+        };
+        let Some(drain) = entry.drain.take() else {
+            return;
+        };
         if let Some(timer) = &drain.timer {
             self.reaper.disarm(timer);
         }
@@ -304,7 +350,12 @@ impl Dispatcher {
     }
 
     fn request_close(&mut self, request: CloseRequest) {
-        let CloseRequest { session, depth, until, reply } = request;
+        let CloseRequest {
+            session,
+            depth,
+            until,
+            reply,
+        } = request;
         if self.stopping.is_some() {
             reply.into_iter().for_each(refuse);
             return;
@@ -326,9 +377,14 @@ impl Dispatcher {
         only_if_draining: bool,
         mut waiters: Vec<Reply>,
     ) {
-        let Some(commands) = self.commands.upgrade() else { return };
+        let Some(commands) = self.commands.upgrade() else {
+            return;
+        };
         let active_ms = self.context.uptime_ms();
-        let entry = self.entries.entry(session).or_insert_with(|| Entry::new(active_ms));
+        let entry = self
+            .entries
+            .entry(session)
+            .or_insert_with(|| Entry::new(active_ms));
         entry.disarm(&mut self.reaper);
         if let Some(drain) = entry.drain.take() {
             if let Some(timer) = &drain.timer {
@@ -368,12 +424,20 @@ impl Dispatcher {
     }
 
     fn closed(&mut self, session: SessionId, end: CloseEnd) {
-        let Some(mut entry) = self.entries.remove(&session) else { return };
+        let Some(mut entry) = self.entries.remove(&session) else {
+            return;
+        };
         let closing = match std::mem::replace(&mut entry.phase, Phase::Idle) {
             Phase::Closing(closing) => *closing,
             phase => unreachable!("session {session} ended a close in phase {}", phase.name()),
         };
-        let Closing { run, depth, waiters, mut another, mut woken } = closing;
+        let Closing {
+            run,
+            depth,
+            waiters,
+            mut another,
+            mut woken,
+        } = closing;
         match end {
             CloseEnd::Done(report) => {
                 // What an abort gave back or a drain left is worked on; the session stays ended.
@@ -397,7 +461,7 @@ impl Dispatcher {
                 }
             }
             CloseEnd::Failed(error) => {
-                answer(waiters, || Err(CloseError::Session(Arc::clone(&error))));
+                answer(waiters, || Err(error.clone()));
             }
         }
         match another {
@@ -422,7 +486,9 @@ impl Dispatcher {
     }
 
     fn arm_idle(&mut self, session: SessionId, delay_ms: u64) {
-        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let Some(entry) = self.entries.get_mut(&session) else {
+            return;
+        };
         let delay = Duration::from_millis(delay_ms);
         let armed = self.reaper.arm(Nomination::Idle(session), delay);
         if let Some(old) = entry.idle.replace(armed) {
@@ -431,7 +497,9 @@ impl Dispatcher {
     }
 
     fn arm_due(&mut self, session: SessionId, delay: Duration) {
-        let Some(entry) = self.entries.get_mut(&session) else { return };
+        let Some(entry) = self.entries.get_mut(&session) else {
+            return;
+        };
         let armed = self.reaper.arm(Nomination::Due(session), delay);
         if let Some(old) = entry.due.replace(armed) {
             self.reaper.disarm(&old);

@@ -67,7 +67,13 @@ pub(super) struct Closing {
 
 impl Entry {
     pub(super) fn new(active_ms: u64) -> Self {
-        Self { phase: Phase::Idle, active_ms, idle: None, due: None, drain: None }
+        Self {
+            phase: Phase::Idle,
+            active_ms,
+            idle: None,
+            due: None,
+            drain: None,
+        }
     }
 
     /// Takes back the nominations of an idle session.
@@ -88,7 +94,9 @@ impl Entry {
 
     /// [`super::Context::uptime_ms`] of the last event or settled message.
     pub(super) fn active_ms(&self) -> u64 {
-        self.run().map_or(0, |run| run.shared.active_ms()).max(self.active_ms)
+        self.run()
+            .map_or(0, |run| run.shared.active_ms())
+            .max(self.active_ms)
     }
 
     pub(super) fn activity(&self) -> Activity {

@@ -29,6 +29,7 @@ mod wake;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+#[expect(clippy::duplicate_mod, reason = "the model checker runs `wake` over its own primitives")]
 mod wake_model;
 
 use std::sync::Arc;
@@ -39,13 +40,14 @@ use sessiond_queue::error::{SessionError, StoreError};
 use sessiond_queue::ids::{Generation, SessionId, Timestamp};
 use sessiond_queue::store::Store;
 use sessiond_queue::types::Effect;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
 pub use self::report::{Activity, CloseReport, Depth, GeneratorEnd, Live, SessionEvent};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::generator::GeneratorFactory;
+use crate::search::SearchError;
 
 /// Commands waiting for the dispatcher; beyond it senders wait, which slows enqueues down instead
 /// of filling memory.
@@ -59,12 +61,14 @@ const EVENTS_MAX: usize = 256;
 const RESUME_BATCH: usize = 64;
 const RESUME_PAUSE: Duration = Duration::from_millis(20);
 
-/// What a purge has to clear besides the store's rows.
+/// What follows the results besides the store's rows.
 #[async_trait]
 pub trait ResultIndex: Send + Sync + 'static {
-    /// Removes everything of a session. Must not fail: what cannot be removed now is removed when
-    /// the index is next rebuilt.
-    async fn forget(&self, session: SessionId);
+    /// There are new results.
+    fn wake(&self);
+
+    /// Removes everything of a purged session, durably.
+    async fn forget(&self, session: SessionId) -> Result<(), SearchError>;
 }
 
 /// What every part of this module works with.
@@ -81,8 +85,6 @@ pub struct Context {
     pub factory: Arc<dyn GeneratorFactory>,
     /// Follows the results.
     pub index: Arc<dyn ResultIndex>,
-    /// Rung after each confirm.
-    pub confirmed: Arc<Notify>,
     /// When the worker started.
     pub started: Instant,
 }
@@ -104,15 +106,31 @@ impl Context {
     }
 }
 
-/// A close was not done.
-#[derive(Debug, thiserror::Error)]
+/// A close was not done. What it had begun is finished when it is asked for again, or at the next
+/// start.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CloseError {
     /// The session does not exist, or the store failed.
     #[error(transparent)]
     Session(Arc<SessionError>),
+    /// The search index could not forget the session.
+    #[error(transparent)]
+    Index(Arc<SearchError>),
     /// The worker is stopping; the close can be asked for after the next start.
     #[error("close the session: the worker is stopping")]
     Stopping,
+}
+
+impl From<SessionError> for CloseError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(Arc::new(error))
+    }
+}
+
+impl From<SearchError> for CloseError {
+    fn from(error: SearchError) -> Self {
+        Self::Index(Arc::new(error))
+    }
 }
 
 /// The handle to the dispatcher.
@@ -128,7 +146,11 @@ impl Sessions {
     pub fn start(context: Arc<Context>) -> Self {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let handle = Self { commands, events, context };
+        let handle = Self {
+            commands,
+            events,
+            context,
+        };
         dispatcher::start(&handle, inbox);
         handle
     }
@@ -138,9 +160,10 @@ impl Sessions {
         let command = match effect {
             Effect::None => dispatcher::Command::Wake(session),
             Effect::Start | Effect::Prompt(_) => dispatcher::Command::Reopened(session),
-            Effect::End { drain_until } => {
-                dispatcher::Command::Drain { session, until: *drain_until }
-            }
+            Effect::End { drain_until } => dispatcher::Command::Drain {
+                session,
+                until: *drain_until,
+            },
         };
         self.send(command).await;
     }
@@ -158,11 +181,18 @@ impl Sessions {
             let now = self.context.clock.now();
             let drain_max = Duration::from_millis(self.context.settings.session.drain_max_ms);
             until = Some(now.after(drain_max));
-            let drain = self.context.store.begin_drain(session, now.after(drain_max), now).await;
-            drain.map_err(|error| CloseError::Session(Arc::new(error)))?;
+            self.context
+                .store
+                .begin_drain(session, now.after(drain_max), now)
+                .await?;
         }
         let (reply, answer) = oneshot::channel();
-        let request = dispatcher::CloseRequest { session, depth, until, reply: Some(reply) };
+        let request = dispatcher::CloseRequest {
+            session,
+            depth,
+            until,
+            reply: Some(reply),
+        };
         self.send(dispatcher::Command::Close(request)).await;
         answer.await.unwrap_or(Err(CloseError::Stopping))
     }

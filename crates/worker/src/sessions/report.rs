@@ -1,8 +1,8 @@
 //! What is said about sessions: their live state, and what a close did.
 
+use serde::{Deserialize, Serialize};
 use sessiond_queue::ids::{MessageId, SessionId};
 use sessiond_queue::types::{CloseDepth, Life};
-use serde::{Deserialize, Serialize};
 
 /// How deep a close goes. Each depth includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

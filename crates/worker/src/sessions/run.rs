@@ -88,7 +88,11 @@ pub(super) async fn run(
     session: SessionId,
     shared: Arc<RunShared>,
 ) -> RunEnd {
-    let mut feeder = Feeder { context: &context, generator: None, unavailable: 0 };
+    let mut feeder = Feeder {
+        context: &context,
+        generator: None,
+        unavailable: 0,
+    };
     let mut claims = pin!(claims(Arc::clone(&context), session, Arc::clone(&shared)));
     while let Some(item) = claims.next().await {
         let claim = match item {
@@ -98,10 +102,14 @@ pub(super) async fn run(
             Ok(Item::End(StreamEnd::Cancelled)) => return RunEnd::Cancelled,
             Err(error) => return store_failed(session, &error),
         };
-        shared.working_on.store(claim.message.id.0, Ordering::Relaxed);
+        shared
+            .working_on
+            .store(claim.message.id.0, Ordering::Relaxed);
         let settled = feeder.feed(&claim).await;
         shared.working_on.store(0, Ordering::Relaxed);
-        shared.active_ms.store(context.uptime_ms(), Ordering::Relaxed);
+        shared
+            .active_ms
+            .store(context.uptime_ms(), Ordering::Relaxed);
         match settled {
             // A session that is to close does not wait for a provider.
             Ok(Settled::Unavailable(due)) if shared.is_draining() => {
@@ -143,11 +151,21 @@ struct Feeder<'a> {
 impl Feeder<'_> {
     async fn feed(&mut self, claim: &Claim) -> Result<Settled, StoreError> {
         let outcome = self.work(&claim.message).await?;
-        if !matches!(outcome, Outcome::Failed { class: FailureClass::Unavailable, .. }) {
+        if !matches!(
+            outcome,
+            Outcome::Failed {
+                class: FailureClass::Unavailable,
+                ..
+            }
+        ) {
             self.unavailable = 0;
         }
         let settled = match outcome {
-            Outcome::Done { results, checkpoint, usage } => {
+            Outcome::Done {
+                results,
+                checkpoint,
+                usage,
+            } => {
                 let confirm = Confirm {
                     message: claim.message.id,
                     fence: claim.fence,
@@ -157,17 +175,29 @@ impl Feeder<'_> {
                 };
                 self.confirm(confirm).await
             }
-            Outcome::Failed { class, reason, retry_after } => {
+            Outcome::Failed {
+                class,
+                reason,
+                retry_after,
+            } => {
                 self.generator = None;
                 self.release(claim, class, reason, retry_after).await
             }
         };
         match settled {
             Ok(settled) => Ok(settled),
-            Err(SettleError::TooLarge { field, bytes, limit, .. }) => {
+            Err(SettleError::TooLarge {
+                field,
+                bytes,
+                limit,
+                ..
+            }) => {
                 self.generator = None;
                 let reason = format!("{field} has {bytes} bytes, over the limit of {limit}");
-                match self.release(claim, FailureClass::Poison, reason, None).await {
+                match self
+                    .release(claim, FailureClass::Poison, reason, None)
+                    .await
+                {
                     Err(SettleError::Store(error)) => Err(error),
                     Ok(_) | Err(_) => Ok(Settled::Otherwise),
                 }
@@ -190,11 +220,15 @@ impl Feeder<'_> {
                     StoreError::Corrupt(format!("session {} has no row", message.session))
                 })?;
                 let checkpoint = store.checkpoint(message.session).await?;
-                self.generator.insert(self.context.factory.open(&session, checkpoint).await)
+                self.generator
+                    .insert(self.context.factory.open(&session, checkpoint).await)
             }
         };
         // A panic is the message's failure, not the worker's: the run goes on.
-        match AssertUnwindSafe(generator.work(message)).catch_unwind().await {
+        match AssertUnwindSafe(generator.work(message))
+            .catch_unwind()
+            .await
+        {
             Ok(outcome) => Ok(outcome),
             Err(_) => Ok(Outcome::Failed {
                 class: FailureClass::Retry,
@@ -209,9 +243,14 @@ impl Feeder<'_> {
     async fn confirm(&mut self, confirm: Confirm) -> Result<Settled, SettleError> {
         let mut tries = 1;
         loop {
-            match self.context.store.confirm(confirm.clone(), self.context.clock.now()).await {
+            match self
+                .context
+                .store
+                .confirm(confirm.clone(), self.context.clock.now())
+                .await
+            {
                 Ok(()) => {
-                    self.context.confirmed.notify_one();
+                    self.context.index.wake();
                     return Ok(Settled::Otherwise);
                 }
                 Err(SettleError::Store(StoreError::Database(error))) if tries < CONFIRM_TRIES => {
@@ -249,11 +288,16 @@ impl Feeder<'_> {
         let why = match class {
             FailureClass::Retry => ReleaseWhy::Retry { reason, not_before },
             FailureClass::Poison => ReleaseWhy::Poison { reason },
-            FailureClass::Unavailable => {
-                ReleaseWhy::GiveBack { reason, not_before: Some(not_before) }
-            }
+            FailureClass::Unavailable => ReleaseWhy::GiveBack {
+                reason,
+                not_before: Some(not_before),
+            },
         };
-        let release = Release { message: message.id, fence: claim.fence, why };
+        let release = Release {
+            message: message.id,
+            fence: claim.fence,
+            why,
+        };
         if self.context.store.release(release, now).await? == Released::Dead {
             tracing::error!(session.id = %message.session, message.id = %message.id, "message is dead");
         }

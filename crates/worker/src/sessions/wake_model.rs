@@ -78,7 +78,9 @@ fn model() {
         thread::spawn(move || {
             for _ in 0..MESSAGES_EACH {
                 *pending.lock().expect("nobody panics with the lock") += 1;
-                commands.send(Command::Wake).expect("the dispatcher outlives the producers");
+                commands
+                    .send(Command::Wake)
+                    .expect("the dispatcher outlives the producers");
             }
         });
     }

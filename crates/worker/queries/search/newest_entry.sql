@@ -1,0 +1,1 @@
+SELECT id, session FROM search_entries ORDER BY id DESC LIMIT 1

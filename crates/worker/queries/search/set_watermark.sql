@@ -1,0 +1,1 @@
+UPDATE search_watermark SET result = ?1

@@ -1,0 +1,28 @@
+//! The harness: drives the real binaries in a home of their own and looks at them from outside.
+//!
+//! `tests/README.md` describes it for its users. Modules in reading order: `home` (an install and
+//! everything that is done with it), `worker` (its running worker), `api` over `http`, `database`,
+//! `process` (what `/proc` says), `launch` (the one place that starts programs), `wait`, `payload`.
+#![allow(
+    dead_code,
+    reason = "path-included by several programs, each of which uses its part"
+)]
+
+pub mod api;
+pub mod database;
+pub mod home;
+pub mod http;
+pub mod launch;
+pub mod payload;
+pub mod process;
+pub mod wait;
+pub mod worker;
+
+pub use api::{Api, SessionView};
+pub use database::Database;
+pub use home::Home;
+pub use http::Response;
+pub use launch::Ran;
+pub use process::Process;
+pub use wait::{LIMIT, wait_until};
+pub use worker::Worker;
