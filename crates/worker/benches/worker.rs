@@ -12,7 +12,7 @@ const READY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A worker; stopped and removed when dropped.
 pub(crate) struct Worker {
-    home: TempDir,
+    dir: TempDir,
     child: Child,
 }
 
@@ -23,18 +23,18 @@ impl Worker {
         reason = "a measurement starts its own worker"
     )]
     pub(crate) fn start(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let home = TempDir::new()?;
+        let dir = TempDir::new()?;
         let child = Command::new(env!("CARGO_BIN_EXE_sessiond"))
             .arg("run")
             .env_clear()
-            .env("SESSIOND_HOME", home.path())
+            .env("SESSIOND_HOME", home(&dir))
             .env("SESSIOND_HTTP_PORT", "0")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let worker = Self { home, child };
+        let worker = Self { dir, child };
         worker.wait_for("readiness", READY_LIMIT, || worker.get("/readyz").is_ok())?;
         Ok(worker)
     }
@@ -43,12 +43,12 @@ impl Worker {
         self.child.id()
     }
 
-    pub(crate) fn home(&self) -> &std::path::Path {
-        self.home.path()
+    pub(crate) fn home(&self) -> PathBuf {
+        home(&self.dir)
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.home.path().join("sock")
+        self.home().join("sock")
     }
 
     /// The body of a GET that is answered with 200.
@@ -103,4 +103,9 @@ impl Drop for Worker {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// Made by the worker, with the mode it wants.
+fn home(dir: &TempDir) -> PathBuf {
+    dir.path().join("home")
 }

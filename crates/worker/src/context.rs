@@ -17,7 +17,7 @@ use crate::digest::{CHANGE, FAILURE, OBSERVATION, SUMMARY};
 const SESSIONS_MAX: u32 = 6;
 
 /// Observations of one session that are looked at for changes and failures.
-const OBSERVATIONS_MAX: u32 = 60;
+const OBSERVATIONS_MAX: u32 = 100;
 
 /// Characters of an error that are quoted beside its title.
 const ERROR_CHARS: usize = 160;

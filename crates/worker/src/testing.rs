@@ -27,6 +27,14 @@ impl Default for Recorded {
 }
 
 impl Recorded {
+    /// On a store of the caller's.
+    pub(crate) fn on(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            ..Self::default()
+        }
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp(self.now.fetch_add(1_000, Ordering::Relaxed))
     }
@@ -53,6 +61,18 @@ impl Recorded {
         body: &str,
         tags: &[&str],
     ) -> ResultId {
+        let result = NewResult {
+            kind: kind.to_owned(),
+            title: title.to_owned(),
+            body: body.to_owned(),
+            files: Vec::new(),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        };
+        self.results(session, vec![result]).await
+    }
+
+    /// The results of one message of a session; answers the last one's id.
+    pub(crate) async fn results(&self, session: SessionId, results: Vec<NewResult>) -> ResultId {
         let accepted_at = self.now();
         let event = Enqueue {
             event_id: EventId::mint(),
@@ -77,13 +97,7 @@ impl Recorded {
         let confirm = Confirm {
             message: claim.message.id,
             fence: claim.fence,
-            results: vec![NewResult {
-                kind: kind.to_owned(),
-                title: title.to_owned(),
-                body: body.to_owned(),
-                files: Vec::new(),
-                tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-            }],
+            results,
             checkpoint: None,
             usage: Usage::default(),
         };

@@ -92,7 +92,8 @@ pub(super) fn tool_use_error(response: &Value) -> Option<String> {
     let text = text_of(response);
     let inner = text.trim().strip_prefix("<tool_use_error>")?;
     let inner = inner.strip_suffix("</tool_use_error>").unwrap_or(inner);
-    Some(inner.trim().to_owned())
+    let inner = inner.trim();
+    Some(inner.strip_prefix("Error: ").unwrap_or(inner).to_owned())
 }
 
 fn reported_error(response: &Value) -> Option<String> {

@@ -18,6 +18,7 @@ use super::client::Client;
 use super::{CliError, Global, logs, table};
 use crate::config::Config;
 use crate::daemon;
+use crate::home;
 use crate::http::Status;
 use crate::instance::{ClaimError, Discovery, Place};
 
@@ -119,8 +120,10 @@ pub(super) async fn start(global: &Global) -> Result<(), CliError> {
     if client.get_text("/readyz").await.is_ok() {
         return say(global, "already running");
     }
-    // A configuration that cannot be used is best told here, not in the log.
+    // A configuration or a home that cannot be used is best told here: the worker, once detached,
+    // has nobody to tell.
     global.config()?;
+    home::prepare(&global.layout).map_err(anyhow::Error::new)?;
     let hook = sibling("sessiond-hook")?;
     let started = Command::new(&hook).arg("--start-worker").status();
     let status = started.with_context(|| format!("run {}", hook.display()))?;

@@ -1,7 +1,11 @@
 //! Which sessions are told of, and that the budget holds whatever they say.
 
+use crate::agents::{Agent, read_event};
 use crate::digest::{CHANGE, FAILURE, OBSERVATION, SUMMARY};
+use crate::digest::{DigestMessage, digest};
 use crate::testing::Recorded;
+
+use sessiond_queue::ids::Seq;
 
 use super::*;
 
@@ -121,4 +125,31 @@ async fn quoted_text_cannot_pass_for_a_heading() {
     let text = context_of(&recorded, None, BUDGET).await.expect("told");
     let headings: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
     assert_eq!(headings.len(), 3, "{headings:?}");
+}
+
+#[tokio::test]
+async fn context_of_recorded_sessions_reads_well() {
+    let recorded = Recorded::default();
+    let claude = include_str!("../../../../tests/fixtures/claude-code.jsonl");
+    let resumed = include_str!("../../../../tests/fixtures/claude-code-resume-clear-compact.jsonl");
+    let mut checkpoints = std::collections::HashMap::new();
+    for (number, line) in claude.lines().chain(resumed.lines()).enumerate() {
+        let at = Timestamp(1_795_245_600_000 + number as i64 * 40);
+        let event = read_event(Agent::ClaudeCode, line.as_bytes(), at, Default::default());
+        let event = event.expect("accepted");
+        let session = recorded.session(&event.session_key, PROJECT).await;
+        let checkpoint: &mut Option<String> = checkpoints.entry(session).or_default();
+        let message = DigestMessage {
+            seq: Seq(1),
+            kind: &event.kind,
+            agent_id: event.agent_id.as_deref(),
+            accepted_at: at,
+            payload: &event.payload,
+        };
+        let digested = digest(Agent::ClaudeCode, checkpoint.as_deref(), &message);
+        *checkpoint = Some(digested.checkpoint);
+        recorded.results(session, digested.results).await;
+    }
+    let text = context_of(&recorded, None, BUDGET).await.expect("told");
+    insta::assert_snapshot!(text);
 }

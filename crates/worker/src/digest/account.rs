@@ -16,8 +16,16 @@ pub(super) struct Facts {
     pub(super) duration_ms: Option<u64>,
     /// Calls that this event shows to have been given up.
     pub(super) given_up: Vec<Call>,
-    /// Calls of a batch that failed without an event of their own: what, and why.
-    pub(super) unreported: Vec<(String, String)>,
+    /// Calls of a batch that failed without an event of their own.
+    pub(super) unreported: Vec<Refused>,
+}
+
+/// A call that could not be made.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) tool: String,
+    pub(super) subject: String,
+    pub(super) error: String,
 }
 
 pub(super) fn account(state: &mut State, view: &View, message: &DigestMessage<'_>) -> Facts {
@@ -35,11 +43,9 @@ pub(super) fn account(state: &mut State, view: &View, message: &DigestMessage<'_
     }
     let agent_id = message.agent_id.map(|id| one_line(id, NAME_CHARS));
     match &view.what {
-        What::SessionStarted { model, .. } => {
-            if let Some(model) = model {
-                state.model = Some(one_line(model, 80));
-            }
-        }
+        What::SessionStarted {
+            model: Some(model), ..
+        } => state.model = Some(one_line(model, 80)),
         What::Prompted { text } if agent_id.is_none() => {
             facts.given_up = give_up(state, Scope::Agent(None));
             state.prompts.push(one_line(text, SENTENCE_CHARS));
@@ -190,11 +196,7 @@ fn fail(state: &mut State, call: &ToolUse, how: &str) {
 }
 
 /// Failed calls that no event has told of, such as one of a tool that does not exist.
-fn unreported(
-    state: &mut State,
-    agent_id: Option<&str>,
-    calls: &[BatchCall],
-) -> Vec<(String, String)> {
+fn unreported(state: &mut State, agent_id: Option<&str>, calls: &[BatchCall]) -> Vec<Refused> {
     let mut news = Vec::new();
     for BatchCall { call, error } in calls {
         let id = call.id.as_deref().map(|id| one_line(id, NAME_CHARS));
@@ -213,8 +215,11 @@ fn unreported(
             state.subagent(agent_id).work.count(&call.tool, true, None);
         }
         fail(state, call, error);
-        let what = format!("{} {}", call.tool, subject(state.cwd.as_deref(), call));
-        news.push((what, error.clone()));
+        news.push(Refused {
+            tool: call.tool.clone(),
+            subject: subject(state.cwd.as_deref(), call),
+            error: error.clone(),
+        });
     }
     news
 }

@@ -17,6 +17,9 @@ const INPUT_CHARS: usize = 500;
 /// Characters of an output, an error, a prompt or an answer in a body.
 const OUTPUT_CHARS: usize = 2_000;
 
+/// Refused calls of one batch that are told of.
+const REFUSED_MAX: usize = 8;
+
 /// Characters of one field of an unknown event.
 const FIELD_CHARS: usize = 200;
 
@@ -53,11 +56,14 @@ pub(super) fn observe(
             finished(&mut page, cwd, call, outcome, facts.duration_ms);
         }
         What::BatchFinished { calls } => match facts.unreported.first() {
-            Some((what, error)) => {
+            Some(first) => {
                 page.tag(FAILURE);
-                page.title("Call failed", &format!("{}: {error}", what.trim()));
-                for (what, error) in &facts.unreported {
-                    page.text(&format!("{} failed", what.trim()), error, OUTPUT_CHARS);
+                page.title(&format!("{} failed", first.tool), &first.subject);
+                for refused in facts.unreported.iter().take(REFUSED_MAX) {
+                    page.tag(&refused.tool);
+                    let call = format!("{} {}", refused.tool, refused.subject);
+                    page.line("Call", Some(&cut(&call, INPUT_CHARS)));
+                    page.text("Error", &refused.error, OUTPUT_CHARS);
                 }
             }
             None => {

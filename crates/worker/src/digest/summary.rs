@@ -81,7 +81,7 @@ pub(super) fn summarize(state: &State, occasion: Occasion) -> NewResult {
         head.push_str(&format!("Work: {}\n", work_line(&state.work)));
     }
     if took > 0 {
-        head.push_str(&format!("Lasted: {}\n", duration(took)));
+        head.push_str(&format!("Time span: {}\n", duration(took)));
     }
     if let Some(model) = &state.model {
         head.push_str(&format!("Model: {model}\n"));

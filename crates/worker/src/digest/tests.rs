@@ -221,7 +221,7 @@ fn checkpoint_and_results_stay_bounded_over_thousands_of_extreme_events() {
     let mut state = None;
     let long = "\\\\\\\"x".repeat(120);
     for number in 0..5_000 {
-        let agent = if number % 3 == 0 {
+        let agent = if number % 5 == 0 {
             String::new()
         } else {
             format!(
@@ -240,7 +240,7 @@ fn checkpoint_and_results_stay_bounded_over_thousands_of_extreme_events() {
         let tool = ["Edit", "Bash", "Read", "weird"][number / 6 % 4];
         let input = Input {
             kind: kind.to_owned(),
-            agent_id: (number % 3 != 0).then(|| format!("agent-{}-{long}", number % 90)),
+            agent_id: (number % 5 != 0).then(|| format!("agent-{}-{long}", number % 90)),
             accepted_at: Timestamp(number as i64),
             payload: format!(
                 r#"{{"prompt":"{number} {long}","tool_name":"{tool}{}","tool_use_id":"{number}{long}",
@@ -265,10 +265,13 @@ fn checkpoint_and_results_stay_bounded_over_thousands_of_extreme_events() {
         assert!(next.len() <= CHECKPOINT_MAX_BYTES, "{} bytes", next.len());
         state = Some(next);
     }
-    let state = state.expect("checkpoint");
+    // What was dropped is still counted: every 30th event is a prompt of the main agent.
+    let state: serde_json::Value = serde_json::from_str(&state.expect("checkpoint")).expect("json");
+    assert_eq!(state["prompts"]["total"], 166);
     assert!(
-        state.contains("\"total\":833") || state.contains("\"total\":834"),
-        "{state}"
+        state["prompts"]["last"]
+            .as_array()
+            .is_some_and(|last| last.len() <= 24)
     );
 }
 

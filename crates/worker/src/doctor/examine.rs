@@ -18,6 +18,7 @@ use super::report::{
     SpoolReport, StoreReport, Verdict,
 };
 use super::verdict::judge;
+use crate::home;
 use crate::http::Api;
 use crate::instance::Discovery;
 use crate::sessions::{Activity, Live};
@@ -94,6 +95,9 @@ pub async fn examine_stopped(
     let set_aside = Arc::new(SetAside::new(layout.rejected_dir()));
     let mut report = Report {
         spool: spool_report(layout, set_aside).await,
+        home_problem: home::prepare(layout)
+            .err()
+            .map(|error| crate::errors::chain(&error)),
         ..empty(now)
     };
     if let Some(store) = store
@@ -113,6 +117,7 @@ fn empty(at: Timestamp) -> Report {
         verdict: Verdict::Failing,
         findings: Vec::new(),
         at,
+        home_problem: None,
         instance: None,
         store: None,
         queue: None,

@@ -18,6 +18,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// When this was found.
     pub at: Timestamp,
+    /// Why no worker can start in this home.
+    pub home_problem: Option<String>,
     /// The worker; `null`: none is running.
     pub instance: Option<InstanceReport>,
     /// The database; `null`: there is none, or it cannot be read.

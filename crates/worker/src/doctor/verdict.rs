@@ -47,6 +47,14 @@ pub(super) fn judge(report: &mut Report) {
 }
 
 fn instance(report: &Report, findings: &mut Vec<Finding>) {
+    if let Some(problem) = &report.home_problem {
+        findings.push(finding(
+            Level::Failing,
+            "home",
+            format!("no worker can start: {problem}"),
+            "mend what it names; hooks spool their events meanwhile",
+        ));
+    }
     match &report.instance {
         None => findings.push(finding(
             Level::Failing,

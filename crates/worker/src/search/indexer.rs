@@ -4,12 +4,13 @@
 //! through the same task, so that a removal is never overtaken by a batch read before it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sessiond_queue::ids::{ResultId, SessionId};
 use sessiond_queue::store::Store;
-use sessiond_queue::types::ResultFilter;
+use sessiond_queue::types::{ResultFilter, Session, StoredResult};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -190,15 +191,15 @@ impl Task {
             return Ok(false);
         };
         let has_more = results.len() == BATCH_MAX as usize;
-        let mut sessions = HashMap::new();
+        let mut sessions: HashMap<SessionId, Option<Session>> = HashMap::new();
         let mut entries = Vec::with_capacity(results.len());
         for result in results {
-            let id = result.session;
-            if !sessions.contains_key(&id) {
-                sessions.insert(id, self.store.session(id).await?);
-            }
+            let session = match sessions.entry(result.session) {
+                Vacant(unread) => unread.insert(self.store.session(result.session).await?),
+                Occupied(read) => read.into_mut(),
+            };
             // A session that is gone meanwhile was purged, and its results with it.
-            if let Some(Some(session)) = sessions.get(&id) {
+            if let Some(session) = session {
                 entries.push(Entry::new(result, session));
             }
         }
@@ -226,9 +227,8 @@ impl Task {
                 ..ResultFilter::default()
             })
             .await?;
-        let mismatch = |result: &sessiond_queue::types::StoredResult| {
-            result.id == id && result.session.to_string() != session
-        };
+        let mismatch =
+            |result: &StoredResult| result.id == id && result.session.to_string() != session;
         Ok(!same_place.first().is_some_and(mismatch))
     }
 

@@ -29,7 +29,10 @@ mod wake;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-#[expect(clippy::duplicate_mod, reason = "the model checker runs `wake` over its own primitives")]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "the model checker runs `wake` over its own primitives"
+)]
 mod wake_model;
 
 use std::sync::Arc;
