@@ -44,7 +44,7 @@ fn watch(worker: &Worker, what: &str, goal_mib: u64) -> anyhow::Result<()> {
         "{what}: {:.1} MiB resident (to reach: {goal_mib}), {} CPU ticks and {} context switches in {} s (to reach: 0 ticks)",
         resident_kib(worker)? as f64 / 1024.0,
         after - before,
-        switches_after - switches_before,
+        switches_after.saturating_sub(switches_before),
         WATCHED.as_secs()
     );
     Ok(())

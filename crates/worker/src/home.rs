@@ -33,56 +33,71 @@ pub enum HomeError {
 
 /// Makes the home and its directories with mode 0700, and checks those that are there.
 pub fn prepare(layout: &Layout) -> Result<(), HomeError> {
-    let dirs = [
+    for path in directories(layout) {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|source| HomeError::Io { path, source })?;
+    }
+    check(layout)
+}
+
+/// Checks those directories of the home that are there.
+pub fn check(layout: &Layout) -> Result<(), HomeError> {
+    for path in directories(layout) {
+        check_directory(&path)?;
+    }
+    let root = layout.root();
+    let problem = match network_file_system(root) {
+        Ok(Some(name)) => format!(
+            "it lies on a network file system ({name}), where locks and the write-ahead log \
+             cannot be trusted; set SESSIOND_HOME to a local directory"
+        ),
+        Ok(None) => return Ok(()),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => {
+            let path = root.to_owned();
+            return Err(HomeError::Io { path, source });
+        }
+    };
+    let path = root.to_owned();
+    Err(HomeError::Unfit { path, problem })
+}
+
+fn directories(layout: &Layout) -> [PathBuf; 5] {
+    [
         layout.root().to_owned(),
         layout.spool_dir(),
         layout.rejected_dir(),
         layout.log_dir(),
         layout.process_dir(),
-    ];
-    for path in dirs {
-        let io_error = |source| HomeError::Io {
-            path: path.clone(),
-            source,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(io_error)?;
-        let metadata = std::fs::symlink_metadata(&path).map_err(io_error)?;
-        let mode = metadata.mode() & 0o777;
-        let problem = if !metadata.is_dir() {
-            "it is not a directory".to_owned()
-        } else if metadata.uid() != geteuid().as_raw() {
-            format!(
-                "it belongs to user {}, not to {}",
-                metadata.uid(),
-                geteuid()
-            )
-        } else if mode & 0o077 != 0 {
-            let name = path.display();
-            format!("others may enter it (mode {mode:03o}); mend it with: chmod 700 {name}")
-        } else {
-            continue;
-        };
-        return Err(HomeError::Unfit { path, problem });
-    }
-    let root = layout.root();
-    match network_file_system(root) {
-        Ok(None) => Ok(()),
-        Ok(Some(name)) => Err(HomeError::Unfit {
-            path: root.to_owned(),
-            problem: format!(
-                "it lies on a network file system ({name}), where locks and the write-ahead log \
-                 cannot be trusted; set SESSIOND_HOME to a local directory"
-            ),
-        }),
-        Err(source) => Err(HomeError::Io {
-            path: root.to_owned(),
-            source,
-        }),
-    }
+    ]
+}
+
+fn check_directory(path: &Path) -> Result<(), HomeError> {
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => {
+            let path = path.to_owned();
+            return Err(HomeError::Io { path, source });
+        }
+    };
+    let mode = metadata.mode() & 0o777;
+    let problem = if !metadata.is_dir() {
+        "it is not a directory".to_owned()
+    } else if metadata.uid() != geteuid().as_raw() {
+        format!(
+            "it belongs to user {}, not to {}",
+            metadata.uid(),
+            geteuid()
+        )
+    } else if mode & 0o077 != 0 {
+        let name = path.display();
+        format!("others may enter it (mode {mode:03o}); mend it with: chmod 700 {name}")
+    } else {
+        return Ok(());
+    };
+    let path = path.to_owned();
+    Err(HomeError::Unfit { path, problem })
 }
 
 /// The name of the network file system that `path` lies on.

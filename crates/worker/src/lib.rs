@@ -24,6 +24,7 @@ pub mod home;
 pub mod http;
 pub mod instance;
 pub mod launch;
+pub mod memory;
 pub mod search;
 pub mod sessions;
 pub mod set_aside;

@@ -21,6 +21,7 @@ use crate::daemon;
 use crate::home;
 use crate::http::Status;
 use crate::instance::{ClaimError, Discovery, Place};
+use crate::memory;
 
 /// Threads of the worker: one session's work must not hold up another's hook.
 const WORKER_THREADS: usize = 2;
@@ -34,6 +35,7 @@ const STOP_SLACK: Duration = Duration::from_secs(15);
 /// Runs the worker. With `wait` a predecessor that is stopping is waited for, and one that serves
 /// makes this one superfluous.
 pub(super) fn run(global: &Global, wait: bool) -> Result<ExitCode, CliError> {
+    memory::settle();
     let config = global.config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)

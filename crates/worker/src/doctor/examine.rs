@@ -95,7 +95,7 @@ pub async fn examine_stopped(
     let set_aside = Arc::new(SetAside::new(layout.rejected_dir()));
     let mut report = Report {
         spool: spool_report(layout, set_aside).await,
-        home_problem: home::prepare(layout)
+        home_problem: home::check(layout)
             .err()
             .map(|error| crate::errors::chain(&error)),
         ..empty(now)
