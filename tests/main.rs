@@ -3,10 +3,15 @@
 
 pub mod support;
 
+mod bad_input;
+mod cli;
 mod detached;
+mod doctor;
 mod event_way;
 mod failures;
 mod hook_client;
 mod hook_path;
+mod kill9;
 mod lifecycle;
 mod order;
+mod tcp;

@@ -27,7 +27,8 @@ impl Database {
             .enable_all()
             .build()
             .expect("a runtime");
-        let open = SqliteStore::open_read_only(layout.queue_db(), Limits::default());
+        let path = layout.queue_db();
+        let open = SqliteStore::open_read_only(&path, Limits::default());
         let store = runtime.block_on(open).expect("the database opens");
         Self {
             store,

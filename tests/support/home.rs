@@ -79,6 +79,11 @@ impl Home {
         self.settings.retain(|(known, _)| *known != variable);
     }
 
+    /// Sets any variable for what is started from now on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Lets hooks start a worker, as they do outside of tests. [`Home::stop_detached`] ends it.
     pub fn let_hooks_start(&mut self) {
         self.hooks_may_start = true;

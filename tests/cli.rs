@@ -1,0 +1,288 @@
+//! The command line against a live worker, for people and for programs, and its exit codes.
+
+use serde_json::Value;
+use sessiond::doctor::Report;
+use sessiond::http::Status;
+use sessiond::sessions::{CloseReport, Depth};
+use sessiond_queue::types::{Life, Message, State};
+
+use crate::support::{Home, SessionView, Worker, payload};
+
+/// A home with a session that has a summary, and one whose `Stop` is dead.
+fn populated() -> (Home, Worker) {
+    let home = Home::new()
+        .with("rehearsal.fail_kind", "Poison")
+        .with("rehearsal.fail_class", "poison");
+    let worker = home.start();
+    let api = worker.api();
+    api.accept(payload::prompt("s", "where is the frobnicator"));
+    api.accept(payload::tool("s", "PreToolUse", "t1"));
+    api.accept(payload::tool("s", "PostToolUse", "t1"));
+    api.accept(payload::stop("s", "in the attic"));
+    api.accept(payload::event("dead", "Poison", serde_json::json!({})));
+    worker.wait_idle();
+    (home, worker)
+}
+
+/// Runs a command as a person would; asserts that each word is in what it prints.
+#[track_caller]
+fn check(home: &Home, args: &[&str], words: &[&str]) {
+    let ran = home.cli(args);
+    let text = ran.text();
+    assert_eq!(ran.stderr, "", "{args:?}");
+    for word in words {
+        assert!(text.contains(word), "{args:?}: {word:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn every_look_is_for_people_too() {
+    let (home, worker) = populated();
+    let pid = worker.process().pid.to_string();
+    let s = "claude-code:s";
+    check(&home, &["status"], &[&pid, "idle", "2 open"]);
+    check(&home, &["status", "--wait-idle", "5"], &["idle"]);
+    check(
+        &home,
+        &["sessions"],
+        &["claude-code:s", "claude-code:dead", "open", "PROJECT"],
+    );
+    check(&home, &["sessions", "--agent", "codex"], &[]);
+    check(
+        &home,
+        &["session", "show", s],
+        &["claude-code:s", "where is the frobnicator"],
+    );
+    check(
+        &home,
+        &["messages", "--session", s],
+        &["UserPromptSubmit", "Stop", "done"],
+    );
+    check(&home, &["messages", "show", "1"], &["frobnicator"]);
+    check(&home, &["dead", "list"], &["Poison", "rehearsed failure"]);
+    check(&home, &["results", s], &["observation", "summary"]);
+    check(
+        &home,
+        &["results", s, "--kind", "summary", "--latest"],
+        &["frobnicator", "in the attic"],
+    );
+    check(&home, &["search", "frobnicator"], &["frobnicator"]);
+    check(&home, &["search", "no-such-word"], &["nothing found"]);
+    check(
+        &home,
+        &["context", "--project", "/home/user/project"],
+        &["attic"],
+    );
+    check(&home, &["logs", "-n", "1000"], &["worker started"]);
+    check(
+        &home,
+        &["config", "path"],
+        &[home.layout().root().to_str().expect("text")],
+    );
+    check(
+        &home,
+        &["config", "default"],
+        &["[session]", "idle_unload_ms"],
+    );
+    check(&home, &["config", "check"], &["ok"]);
+    check(&home, &["completions", "bash"], &["complete"]);
+    check(&home, &["start"], &["already running", &pid]);
+    let doctor = home.cli(&["doctor"]);
+    assert_eq!(doctor.code(), 10, "a dead message degrades");
+    let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    for word in [
+        "degraded",
+        "dead",
+        &pid,
+        "claude-code:s",
+        "sessiond dead redrive",
+    ] {
+        assert!(text.contains(word), "{word:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn every_look_is_for_programs_too() {
+    let (home, worker) = populated();
+    let json = |args: &[&str]| -> Value { home.cli(&[args, &["--json"]].concat()).json() };
+    let s = "claude-code:s";
+    let status: Status = serde_json::from_value(json(&["status"])).expect("a status");
+    assert!(status.ready && !status.processing && status.depth == 0);
+    assert_eq!(
+        json(&["sessions"])["sessions"].as_array().map(Vec::len),
+        Some(2)
+    );
+    assert_eq!(
+        json(&["sessions", "--limit", "1"])["sessions"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+    let view: SessionView =
+        serde_json::from_value(json(&["session", "show", s])).expect("a session");
+    assert_eq!(view.session.key, "s");
+    let messages = json(&["messages", "--session", s, "--state", "done"]);
+    assert_eq!(messages["messages"].as_array().map(Vec::len), Some(4));
+    let message: Message = serde_json::from_value(json(&["messages", "show", "1"])).expect("one");
+    assert_eq!((message.id.0, message.state), (1, State::Done));
+    let dead = json(&["dead", "list"]);
+    assert_eq!(dead["messages"][0]["state"], "dead");
+    let results = json(&["results", s, "--kind", "summary"]);
+    assert_eq!(results["results"][0]["kind"], "summary");
+    let hits = json(&["search", "frobnicator", "--kind", "summary"]);
+    assert_eq!(hits["hits"].as_array().map(Vec::len), Some(1));
+    let context = json(&["context", "--project", "/home/user/project"]);
+    assert!(
+        context["context"]
+            .as_str()
+            .expect("a text")
+            .contains("attic")
+    );
+    let report = home.cli(&["doctor", "--deep", "--json"]);
+    let report: Report = serde_json::from_slice(&report.stdout).expect("a report");
+    assert!(report.deep.expect("a verification").is_sound());
+    assert_eq!(json(&["start"])["state"], "already running");
+    assert_eq!(json(&["start"])["instance"]["pid"], worker.process().pid);
+}
+
+#[test]
+fn commands_that_change_something_do() {
+    let (home, worker) = populated();
+    let api = worker.api();
+    check(&home, &["dead", "redrive", "--all"], &["is pending"]);
+    worker.wait_idle();
+    assert_eq!(
+        api.messages("claude-code:dead")[0].state,
+        State::Dead,
+        "the poison is still one"
+    );
+
+    let mut hook = home.command(crate::support::home::SESSIOND);
+    hook.args(["hook", "--agent", "codex"])
+        .env("SESSIOND_NO_START", "1");
+    let event = payload::prompt("c", "through the command line");
+    crate::support::launch::run(&mut hook, event.as_bytes(), crate::support::LIMIT).silence();
+    assert_eq!(api.session("codex:c").session.prompt_number, 1);
+
+    check(
+        &home,
+        &["session", "close", "claude-code:s", "--drain"],
+        &["ended"],
+    );
+    assert_eq!(api.session("claude-code:s").session.life, Life::Ended);
+    check(&home, &["search", "--rebuild"], &[]);
+    worker.wait_idle();
+    assert!(!api.search("frobnicator").is_empty());
+
+    let report: CloseReport = home
+        .cli(&["session", "close", "claude-code:s", "--purge", "--json"])
+        .json();
+    assert_eq!((report.depth, report.life), (Depth::Purge, None));
+    assert!(api.find_session("claude-code:s").is_none());
+    check(&home, &["purge", "claude-code:dead"], &["gone"]);
+    assert!(api.find_session("claude-code:dead").is_none());
+}
+
+#[test]
+fn pending_message_is_cancelled() {
+    let home = Home::new()
+        .with("rehearsal.delay_ms", 600_000)
+        .with("session.generator_stop_wait_ms", 1);
+    let worker = home.start();
+    let first = worker.api().accept(payload::prompt("s", "stuck"));
+    let second = worker.api().accept(payload::prompt("s", "behind it"));
+    check(
+        &home,
+        &["messages", "cancel", &second.message.to_string()],
+        &["cancelled"],
+    );
+    let cancelled: Message = home
+        .cli(&["messages", "cancel", &first.message.to_string(), "--json"])
+        .json();
+    assert_eq!(cancelled.state, State::Cancelled);
+    assert_eq!(
+        home.cli(&["messages", "cancel", "1"]).code(),
+        1,
+        "it is cancelled already"
+    );
+}
+
+#[test]
+fn worker_is_started_and_stopped() {
+    let home = Home::new();
+    check(&home, &["start"], &["started"]);
+    let worker = home.wait_detached();
+    assert_eq!(home.processes(), [worker]);
+    let again: Value = home.cli(&["start", "--json"]).json();
+    assert_eq!(again["instance"]["pid"], worker.pid);
+    check(&home, &["stop"], &["stopped"]);
+    worker.wait_gone(crate::support::LIMIT);
+    check(&home, &["stop"], &["not running"]);
+    let stopped: Value = home.cli(&["stop", "--json"]).json();
+    assert_eq!(stopped["state"], "not running");
+}
+
+#[test]
+fn exit_code_says_that_no_worker_runs() {
+    let home = Home::new();
+    let commands: [&[&str]; 9] = [
+        &["status"],
+        &["sessions"],
+        &["session", "show", "claude-code:s"],
+        &["messages"],
+        &["dead", "list"],
+        &["results", "claude-code:s"],
+        &["search", "x"],
+        &["context"],
+        &["purge", "claude-code:s"],
+    ];
+    for args in commands {
+        let ran = home.cli(args);
+        assert_eq!(ran.code(), 3, "{args:?}: {ran:?}");
+        assert!(
+            ran.stderr.contains("sessiond start"),
+            "{args:?} says what to do: {}",
+            ran.stderr
+        );
+        assert!(ran.stdout.is_empty());
+    }
+    assert!(home.processes().is_empty(), "looking starts nothing");
+}
+
+#[test]
+fn exit_codes_tell_the_unknown_the_misused_and_the_refused_apart() {
+    let (home, _worker) = populated();
+    let cases: [(&[&str], i32); 9] = [
+        (&["session", "show", "claude-code:absent"], 4),
+        (&["session", "close", "claude-code:absent"], 4),
+        (&["purge", "claude-code:absent"], 4),
+        (&["results", "claude-code:absent"], 4),
+        (&["messages", "show", "999999"], 4),
+        (&["messages", "cancel", "1"], 1),
+        (&["session", "show", "neither"], 1),
+        (&["frobnicate"], 2),
+        (&["messages", "--state", "odd"], 2),
+    ];
+    for (args, code) in cases {
+        let ran = home.cli(args);
+        assert_eq!(ran.code(), code, "{args:?}: {ran:?}");
+        assert!(!ran.stderr.is_empty(), "{args:?} says why");
+        assert!(ran.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn bad_configuration_is_told_before_anything_starts() {
+    let mut home = Home::new();
+    home.set("session.idle_unload_ms", "soon");
+    for args in [["config", "check"].as_slice(), &["run"], &["start"]] {
+        let ran = home.cli(args);
+        assert_eq!(ran.code(), 1, "{args:?}");
+        assert!(
+            ran.stderr.contains("SESSIOND_SESSION_IDLE_UNLOAD_MS"),
+            "{args:?}: {}",
+            ran.stderr
+        );
+    }
+    assert!(home.processes().is_empty());
+}
