@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::extract::{Params, find_session};
 use super::{Api, ApiError};
-use crate::search::SearchQuery;
+use crate::search::{SearchError, SearchQuery};
 
 /// Query of `GET /v1/search`.
 #[derive(Debug, Deserialize)]
@@ -43,7 +43,18 @@ pub(super) async fn search(
         include_trace: params.include_trace,
         limit: params.limit,
     };
-    let hits = api.search.search(&query).await?;
+    let hits = api
+        .search
+        .search(&query)
+        .await
+        .map_err(|error| match error {
+            // The text has a shorter name here.
+            SearchError::InvalidField {
+                field: "text",
+                problem,
+            } => ApiError::invalid_field("q", problem),
+            error => error.into(),
+        })?;
     Ok(Json(json!({ "hits": hits })))
 }
 
