@@ -100,7 +100,7 @@ fn recorded_sessions_of_three_agents_come_out_whole() {
     let api = worker.api();
     let mut names: Vec<String> = recorded.iter().map(Recorded::session_name).collect();
     names.dedup();
-    assert_eq!(names.len(), 4, "{names:?}");
+    assert_eq!(names.len(), 7, "{names:?}");
     for name in &names {
         let fired: Vec<_> = recorded
             .iter()

@@ -204,7 +204,12 @@ fn worker_has_a_clean_environment() {
         .env("HOME", "/home/user")
         .env("SESSIOND_TAG", "other:1:s:p");
     run(&mut hook, Input::Whole(b"{}")).silence();
-    let environ = fs::read_to_string(install.worker(1).join("environ")).expect("environ");
+    let worker = install.worker(1);
+    // A process that is just becoming another program has its new name before its environment.
+    let environ = wait_for("the worker's environment", || {
+        let environ = fs::read_to_string(worker.join("environ")).ok()?;
+        (!environ.is_empty()).then_some(environ)
+    });
     let mut found: Vec<_> = environ
         .split_terminator('\0')
         // The shell's own.

@@ -3,8 +3,12 @@
 use serde_json::{Value, json};
 
 /// Recorded events, one a line, in the order in which they fired.
-const RECORDINGS: [(&str, &str); 3] = [
+const RECORDINGS: [(&str, &str); 4] = [
     ("claude-code", include_str!("../fixtures/claude-code.jsonl")),
+    (
+        "claude-code",
+        include_str!("../fixtures/claude-code-resume-clear-compact.jsonl"),
+    ),
     ("codex", include_str!("../fixtures/codex.jsonl")),
     ("gemini-cli", include_str!("../fixtures/gemini-cli.jsonl")),
 ];
@@ -31,32 +35,34 @@ impl Recorded {
 
 /// Everything that was recorded of all agents.
 pub fn recorded_all() -> Vec<Recorded> {
-    RECORDINGS
-        .iter()
-        .flat_map(|(agent, _)| recorded(agent))
+    let recordings = RECORDINGS.iter();
+    recordings
+        .flat_map(|(agent, lines)| lines.lines().map(|line| recorded_line(agent, line)))
         .collect()
 }
 
 /// What was recorded of one agent.
 pub fn recorded(agent: &str) -> Vec<Recorded> {
-    let found = RECORDINGS.iter().find(|(name, _)| *name == agent);
-    let (agent, lines) = found.unwrap_or_else(|| panic!("nothing is recorded of {agent}"));
-    let events = lines.lines().map(|line| {
-        let value: Value = serde_json::from_str(line).expect("a recorded event is JSON");
-        let text = |name: &str| {
-            value[name]
-                .as_str()
-                .expect("a recorded event has it")
-                .to_owned()
-        };
-        Recorded {
-            agent,
-            session: text("session_id"),
-            kind: text("hook_event_name"),
-            payload: line.to_owned(),
-        }
-    });
-    events.collect()
+    let mut events = recorded_all();
+    events.retain(|event| event.agent == agent);
+    assert!(!events.is_empty(), "nothing is recorded of {agent}");
+    events
+}
+
+fn recorded_line(agent: &'static str, line: &str) -> Recorded {
+    let value: Value = serde_json::from_str(line).expect("a recorded event is JSON");
+    let text = |name: &str| {
+        value[name]
+            .as_str()
+            .expect("a recorded event has it")
+            .to_owned()
+    };
+    Recorded {
+        agent,
+        session: text("session_id"),
+        kind: text("hook_event_name"),
+        payload: line.to_owned(),
+    }
 }
 
 /// An event with fields of its own, in a directory that does not exist.

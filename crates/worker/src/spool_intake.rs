@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sessiond_queue::ids::Timestamp;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -19,13 +20,19 @@ use crate::wire::layout::Layout;
 /// How long to wait when the queue is full or the store fails; nothing else announces its end.
 const LATER: Duration = Duration::from_secs(1);
 
+/// How long start-up waits for the first pass. It is usually over in milliseconds; but a session
+/// that fires faster than its file is emptied, or whoever holds a file's lock, must not keep all
+/// other sessions from being resumed.
+const FIRST_PASS: Duration = Duration::from_secs(1);
+
 /// The task that takes the spool in.
 pub struct SpoolIntake {
     task: JoinHandle<()>,
 }
 
 impl SpoolIntake {
-    /// Takes in what is there, then goes on in the background until `stop`.
+    /// Begins to take in what is there, and goes on in the background until `stop`. Returns when
+    /// the first pass is over, or takes too long.
     pub async fn start(
         layout: Layout,
         acceptor: Arc<Acceptor>,
@@ -38,9 +45,13 @@ impl SpoolIntake {
             layout,
             acceptor,
             set_aside,
+            stop,
         };
-        let mut is_clear = mouth.take_in().await;
+        let (passed, first_pass) = oneshot::channel();
         let task = tokio::spawn(async move {
+            let mut is_clear = mouth.take_in().await;
+            // Start-up may have gone on without it.
+            let _gone_on = passed.send(());
             let watch = match watch {
                 Ok(watch) => Some(watch),
                 Err(error) => {
@@ -51,13 +62,18 @@ impl SpoolIntake {
             };
             loop {
                 tokio::select! {
-                    () = stop.cancelled() => return,
+                    () = mouth.stop.cancelled() => return,
                     () = changed(watch.as_ref()) => {}
                     () = tokio::time::sleep(LATER), if !is_clear || watch.is_none() => {}
                 }
                 is_clear = mouth.take_in().await;
             }
         });
+        // Only the waiting ends: cut off between an event's commit and its wake-up, the pass would
+        // leave that event unworked.
+        if tokio::time::timeout(FIRST_PASS, first_pass).await.is_err() {
+            tracing::warn!("the spool is still being taken in; start-up goes on meanwhile");
+        }
         Self { task }
     }
 
@@ -80,6 +96,7 @@ struct Mouth {
     layout: Layout,
     acceptor: Arc<Acceptor>,
     set_aside: Arc<SetAside>,
+    stop: CancellationToken,
 }
 
 impl Mouth {
@@ -102,6 +119,9 @@ impl Mouth {
     }
 
     async fn store(&self, frame: Frame) -> SinkVerdict {
+        if self.stop.is_cancelled() {
+            return SinkVerdict::TryLater;
+        }
         let incoming = Incoming {
             agent: &frame.agent,
             event_id: frame.event_id,

@@ -19,7 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
@@ -94,5 +97,17 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(hooks)
         .fallback(admin::not_found)
         .method_not_allowed_fallback(admin::method_not_allowed)
+        .layer(middleware::from_fn(run_to_end))
         .with_state(api)
+}
+
+/// Runs a request's handler in a task of its own. A client that hangs up must not cut off what was
+/// begun for it: between the commit of an event and the wake-up that follows, the event would lie
+/// unworked until its session's next one.
+async fn run_to_end(request: Request, next: Next) -> Response {
+    let handled = tokio::spawn(next.run(request)).await;
+    handled.unwrap_or_else(|error| {
+        let message = format!("answer the request: {error}");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
+    })
 }
