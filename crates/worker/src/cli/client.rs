@@ -102,3 +102,27 @@ pub(super) fn segment(name: &str) -> String {
 fn unescape(part: &str) -> String {
     part.replace('\u{1}', "/")
 }
+
+/// One request to the worker of a home.
+pub(super) async fn ask<T: DeserializeOwned>(
+    global: &Global,
+    method: Method,
+    path: &str,
+    query: &[(&str, Option<String>)],
+) -> Result<T, CliError> {
+    Client::new(global)?.send(method, path, query).await
+}
+
+/// The part of an answer called `name`.
+pub(super) fn part<T: DeserializeOwned>(answer: &Value, name: &str) -> Result<T, CliError> {
+    Ok(serde_json::from_value(answer[name].clone()).map_err(anyhow::Error::new)?)
+}
+
+/// For programs.
+pub(super) fn print_json(value: &Value) -> Result<(), CliError> {
+    println!(
+        "{}",
+        serde_json::to_string_pretty(value).map_err(anyhow::Error::new)?
+    );
+    Ok(())
+}

@@ -1,12 +1,14 @@
 //! The command line: what can be asked, and what the exit code says.
 //!
 //! Modules in reading order: `client` (talks to the worker), `worker` (run, start, stop, status),
-//! `show` (sessions, messages, results), `doctor`, `logs`, `table` (how things look).
+//! `sessions`, `messages`, `results`, `doctor`, `logs`, `table` (how things look).
 
 mod client;
 mod doctor;
 mod logs;
-mod show;
+mod messages;
+mod results;
+mod sessions;
 mod table;
 mod worker;
 
@@ -70,19 +72,19 @@ enum Command {
         lines: usize,
     },
     /// List sessions, last active first.
-    Sessions(show::SessionsArgs),
+    Sessions(sessions::SessionsArgs),
     /// Show, drain, close or purge one session, named by its id or as AGENT:KEY.
     #[command(subcommand)]
-    Session(show::SessionCommand),
+    Session(sessions::SessionCommand),
     /// List messages; show or cancel one.
-    Messages(show::MessagesArgs),
+    Messages(messages::MessagesArgs),
     /// Dead letters: list or redrive them.
     #[command(subcommand)]
-    Dead(show::DeadCommand),
+    Dead(messages::DeadCommand),
     /// Show what was made of a session's messages.
-    Results(show::ResultsArgs),
+    Results(results::ResultsArgs),
     /// Find results.
-    Search(show::SearchArgs),
+    Search(results::SearchArgs),
     /// Show what the next session of a project is told at its start.
     Context {
         /// The project's root directory.
@@ -210,14 +212,14 @@ async fn ask(global: &Global, command: Command) -> Result<ExitCode, CliError> {
         Command::Stop => worker::stop(global).await?,
         Command::Status { wait_idle } => worker::status(global, wait_idle).await?,
         Command::Doctor { deep } => return doctor::doctor(global, deep).await,
-        Command::Sessions(args) => show::sessions(global, args).await?,
-        Command::Session(command) => show::session(global, command).await?,
-        Command::Messages(args) => show::messages(global, args).await?,
-        Command::Dead(command) => show::dead(global, command).await?,
-        Command::Results(args) => show::results(global, args).await?,
-        Command::Search(args) => show::search(global, args).await?,
-        Command::Context { project } => show::context(global, &project).await?,
-        Command::Purge { session } => show::purge(global, &session).await?,
+        Command::Sessions(args) => sessions::sessions(global, args).await?,
+        Command::Session(command) => sessions::session(global, command).await?,
+        Command::Messages(args) => messages::messages(global, args).await?,
+        Command::Dead(command) => messages::dead(global, command).await?,
+        Command::Results(args) => results::results(global, args).await?,
+        Command::Search(args) => results::search(global, args).await?,
+        Command::Context { project } => results::context(global, &project).await?,
+        Command::Purge { session } => sessions::purge(global, &session).await?,
         Command::Run
         | Command::Launch
         | Command::Hook { .. }

@@ -1,0 +1,170 @@
+//! The commands about messages and dead letters.
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::Value;
+use sessiond_queue::types::{Message, Redriven};
+
+use super::client::{ask, part, print_json};
+use super::table::{clock_time, print, short};
+use super::{CliError, Global};
+
+/// `sessiond messages`.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct MessagesArgs {
+    #[command(subcommand)]
+    command: Option<MessageCommand>,
+    /// Only of this session (id, or AGENT:KEY).
+    #[arg(long)]
+    session: Option<String>,
+    /// Only in this state.
+    #[arg(long, value_parser = ["pending", "claimed", "done", "dead", "cancelled"])]
+    state: Option<String>,
+    /// Only after this message.
+    #[arg(long)]
+    after: Option<i64>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+}
+
+#[derive(Subcommand)]
+enum MessageCommand {
+    /// Show one message with its payload.
+    Show {
+        /// Its number.
+        message: i64,
+    },
+    /// Take a pending or claimed message out for good.
+    Cancel {
+        /// Its number.
+        message: i64,
+    },
+}
+
+/// `sessiond dead`.
+#[derive(Subcommand)]
+pub(super) enum DeadCommand {
+    /// List dead messages and why they died.
+    List {
+        /// Only of this session (id, or AGENT:KEY).
+        #[arg(long)]
+        session: Option<String>,
+    },
+    /// Make dead messages pending again.
+    Redrive {
+        /// The message's number.
+        #[arg(required_unless_present = "all")]
+        message: Option<i64>,
+        /// All of them.
+        #[arg(long, conflicts_with = "message")]
+        all: bool,
+        /// With --all: only of this session (id, or AGENT:KEY).
+        #[arg(long, requires = "all")]
+        session: Option<String>,
+    },
+}
+
+pub(super) async fn messages(global: &Global, args: MessagesArgs) -> Result<(), CliError> {
+    match args.command {
+        None => {
+            let query = [
+                ("session", args.session),
+                ("state", args.state),
+                ("after", args.after.map(|id| id.to_string())),
+                ("limit", Some(args.limit.to_string())),
+            ];
+            list_messages(global, &query).await
+        }
+        Some(MessageCommand::Show { message }) => {
+            let path = format!("/v1/messages/{message}");
+            let answer: Value = ask(global, Method::GET, &path, &[]).await?;
+            print_json(&answer)
+        }
+        Some(MessageCommand::Cancel { message }) => {
+            let path = format!("/v1/messages/{message}");
+            let answer: Value = ask(global, Method::DELETE, &path, &[]).await?;
+            if global.json {
+                return print_json(&answer);
+            }
+            println!("message {message} is cancelled");
+            Ok(())
+        }
+    }
+}
+
+async fn list_messages(global: &Global, query: &[(&str, Option<String>)]) -> Result<(), CliError> {
+    let answer: Value = ask(global, Method::GET, "/v1/messages", query).await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let messages: Vec<Message> = part(&answer, "messages")?;
+    let rows = messages
+        .iter()
+        .map(|message| {
+            vec![
+                message.id.to_string(),
+                message.session.to_string(),
+                message.seq.to_string(),
+                message.kind.clone(),
+                message.state.as_str().to_owned(),
+                message.attempt.to_string(),
+                clock_time(message.accepted_at),
+                short(message.last_error.as_deref().unwrap_or(""), 50),
+            ]
+        })
+        .collect();
+    print(
+        &[
+            "message", "session", "seq", "kind", "state", "attempt", "fired", "error",
+        ],
+        rows,
+    );
+    Ok(())
+}
+
+pub(super) async fn dead(global: &Global, command: DeadCommand) -> Result<(), CliError> {
+    match command {
+        DeadCommand::List { session } => {
+            let query = [("state", Some("dead".to_owned())), ("session", session)];
+            list_messages(global, &query).await
+        }
+        DeadCommand::Redrive {
+            message: Some(message),
+            ..
+        } => {
+            let path = format!("/v1/messages/{message}/redrive");
+            let redriven: Redriven = ask(global, Method::POST, &path, &[]).await?;
+            show_redriven(global, &[redriven])
+        }
+        DeadCommand::Redrive {
+            message: None,
+            session,
+            ..
+        } => {
+            let query = [("session", session)];
+            let answer: Value = ask(global, Method::POST, "/v1/dead/redrive", &query).await?;
+            let redriven: Vec<Redriven> = part(&answer, "redriven")?;
+            show_redriven(global, &redriven)
+        }
+    }
+}
+
+fn show_redriven(global: &Global, redriven: &[Redriven]) -> Result<(), CliError> {
+    if global.json {
+        return print_json(&serde_json::to_value(redriven).map_err(anyhow::Error::new)?);
+    }
+    for message in redriven {
+        let place = if message.kept_place {
+            "in its old place"
+        } else {
+            "as the last of its session, since later ones were worked already"
+        };
+        println!("message {} is pending, {place}", message.message);
+    }
+    if redriven.is_empty() {
+        println!("no message is dead");
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The commands about results: list, search, context.
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+use sessiond_queue::types::StoredResult;
+
+use super::client::{ask, part, print_json, segment};
+use super::table::{clock_time, print, short};
+use super::{CliError, Global};
+use crate::search::Hit;
+
+/// `sessiond results`.
+#[derive(Args)]
+pub(super) struct ResultsArgs {
+    /// The session's id, or AGENT:KEY.
+    session: String,
+    /// Only of this kind, for example summary or observation.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only the newest one, in full.
+    #[arg(long)]
+    latest: bool,
+    /// With those that only trace what is going to happen.
+    #[arg(long)]
+    trace: bool,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+}
+
+/// `sessiond search`.
+#[derive(Args)]
+pub(super) struct SearchArgs {
+    /// Words, the last of them as a beginning; "a phrase" in double quotes.
+    #[arg(required_unless_present = "rebuild")]
+    query: Vec<String>,
+    /// Only of this project.
+    #[arg(long)]
+    project: Option<String>,
+    /// Only of this session (id, or AGENT:KEY).
+    #[arg(long)]
+    session: Option<String>,
+    /// Only of this agent.
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only of this kind.
+    #[arg(long)]
+    kind: Option<String>,
+    /// With results that only trace what is going to happen.
+    #[arg(long)]
+    trace: bool,
+    /// At most so many.
+    #[arg(long, default_value_t = 10)]
+    limit: u32,
+    /// Make the index anew from the results.
+    #[arg(long, exclusive = true)]
+    rebuild: bool,
+}
+
+pub(super) async fn results(global: &Global, args: ResultsArgs) -> Result<(), CliError> {
+    let path = format!("/v1/sessions/{}/results", segment(&args.session));
+    let query = [
+        ("kind", args.kind),
+        ("newest_first", args.latest.then(|| "true".to_owned())),
+        (
+            "limit",
+            Some(if args.latest { 1 } else { args.limit }.to_string()),
+        ),
+    ];
+    let answer: Value = ask(global, Method::GET, &path, &query).await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let results: Vec<StoredResult> = part(&answer, "results")?;
+    if args.latest {
+        for stored in &results {
+            println!("{}\n\n{}", stored.result.title, stored.result.body);
+        }
+        return Ok(());
+    }
+    let is_shown =
+        |stored: &&StoredResult| args.trace || !stored.result.tags.iter().any(|tag| tag == "trace");
+    let rows = results
+        .iter()
+        .filter(is_shown)
+        .map(|stored| {
+            vec![
+                stored.seq.to_string(),
+                clock_time(stored.accepted_at),
+                stored.result.kind.clone(),
+                stored.result.title.clone(),
+            ]
+        })
+        .collect();
+    print(&["seq", "fired", "kind", "title"], rows);
+    Ok(())
+}
+
+pub(super) async fn search(global: &Global, args: SearchArgs) -> Result<(), CliError> {
+    if args.rebuild {
+        let _accepted: Value = ask(global, Method::POST, "/v1/admin/reindex", &[]).await?;
+        println!("the index is being made anew; `sessiond doctor` shows how far it is");
+        return Ok(());
+    }
+    let query = [
+        ("q", Some(args.query.join(" "))),
+        ("project", args.project),
+        ("session", args.session),
+        ("agent", args.agent),
+        ("kind", args.kind),
+        ("include_trace", args.trace.then(|| "true".to_owned())),
+        ("limit", Some(args.limit.to_string())),
+    ];
+    let answer: Value = ask(global, Method::GET, "/v1/search", &query).await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let hits: Vec<Hit> = part(&answer, "hits")?;
+    if hits.is_empty() {
+        println!("nothing found");
+    }
+    for hit in hits {
+        println!(
+            "{}  {} {}  {}",
+            clock_time(hit.accepted_at),
+            hit.agent,
+            hit.kind,
+            hit.title
+        );
+        println!("    {}", short(&hit.snippet, 160));
+    }
+    Ok(())
+}
+
+pub(super) async fn context(global: &Global, project: &str) -> Result<(), CliError> {
+    // The worker has another working directory; a project is named by its whole path.
+    let path = std::path::absolute(project).map_err(anyhow::Error::new)?;
+    let project = std::fs::canonicalize(&path).unwrap_or(path);
+    let query = [("project", Some(project.to_string_lossy().into_owned()))];
+    let answer: Value = ask(global, Method::GET, "/v1/context", &query).await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    match answer["context"].as_str() {
+        Some(text) => println!("{text}"),
+        None => println!("nothing is known of {} yet", project.display()),
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! The commands about sessions: list, show, close, purge.
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::Value;
+use sessiond_queue::types::Session;
+
+use super::client::{ask, part, print_json, segment};
+use super::table::{ago, clock_time, or_dash, print, short};
+use super::{CliError, Global};
+use crate::sessions::{CloseReport, Live};
+
+/// `sessiond sessions`.
+#[derive(Args)]
+pub(super) struct SessionsArgs {
+    /// Only of this agent.
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only of this project.
+    #[arg(long)]
+    project: Option<String>,
+    /// Only in this stage of life.
+    #[arg(long, value_parser = ["open", "closing", "ended"])]
+    life: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+}
+
+/// `sessiond session`.
+#[derive(Subcommand)]
+pub(super) enum SessionCommand {
+    /// Show everything known of it.
+    Show {
+        /// Its id, or AGENT:KEY.
+        session: String,
+    },
+    /// End it; its rows stay.
+    Close {
+        /// Its id, or AGENT:KEY.
+        session: String,
+        /// Work its backlog first.
+        #[arg(long)]
+        drain: bool,
+        /// Delete its rows too.
+        #[arg(long)]
+        purge: bool,
+    },
+}
+
+/// A session as the API shows it.
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(flatten)]
+    session: Session,
+    residence: String,
+    live: Option<Live>,
+}
+
+impl Shown {
+    fn state(&self) -> String {
+        match &self.live {
+            Some(live) => format!("{:?}", live.activity).to_lowercase(),
+            None => self.residence.clone(),
+        }
+    }
+}
+
+pub(super) async fn sessions(global: &Global, args: SessionsArgs) -> Result<(), CliError> {
+    let query = [
+        ("agent", args.agent),
+        ("project", args.project),
+        ("life", args.life),
+        ("limit", Some(args.limit.to_string())),
+    ];
+    let answer: Value = ask(global, Method::GET, "/v1/sessions", &query).await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let sessions: Vec<Shown> = part(&answer, "sessions")?;
+    let rows = sessions
+        .iter()
+        .map(|shown| {
+            let session = &shown.session;
+            vec![
+                format!("{}:{}", session.agent, session.key),
+                format!("{:?}", session.life).to_lowercase(),
+                shown.state(),
+                session.pending.to_string(),
+                session.prompt_number.to_string(),
+                ago(session.active_at),
+                short(session.project.as_deref().unwrap_or("-"), 40),
+            ]
+        })
+        .collect();
+    print(
+        &[
+            "session", "life", "state", "pending", "prompts", "active", "project",
+        ],
+        rows,
+    );
+    Ok(())
+}
+
+pub(super) async fn session(global: &Global, command: SessionCommand) -> Result<(), CliError> {
+    match command {
+        SessionCommand::Show { session } => show_session(global, &session).await,
+        SessionCommand::Close {
+            session,
+            drain,
+            purge,
+        } => close(global, &session, drain, purge).await,
+    }
+}
+
+async fn show_session(global: &Global, name: &str) -> Result<(), CliError> {
+    let path = format!("/v1/sessions/{}", segment(name));
+    let answer: Value = ask(global, Method::GET, &path, &[]).await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let shown: Shown = serde_json::from_value(answer).map_err(anyhow::Error::new)?;
+    let session = &shown.session;
+    let rows = [
+        ("session", format!("{}:{}", session.agent, session.key)),
+        ("id", session.id.to_string()),
+        ("life", format!("{:?}", session.life).to_lowercase()),
+        ("state", shown.state()),
+        ("project", or_dash(session.project.as_deref())),
+        ("cwd", or_dash(session.cwd.as_deref())),
+        (
+            "prompt",
+            format!(
+                "{}: {}",
+                session.prompt_number,
+                short(session.prompt.as_deref().unwrap_or("-"), 60)
+            ),
+        ),
+        ("created", clock_time(session.created_at)),
+        ("active", format!("{} ago", ago(session.active_at))),
+        ("pending", session.pending.to_string()),
+        ("dead", session.dead.to_string()),
+        ("failures", session.consecutive_failures.to_string()),
+        ("last error", or_dash(session.last_error.as_deref())),
+        (
+            "metadata",
+            Value::Object(session.metadata.clone()).to_string(),
+        ),
+    ];
+    for (name, value) in rows {
+        println!("{name:<11}{value}");
+    }
+    Ok(())
+}
+
+async fn close(global: &Global, name: &str, drain: bool, purge: bool) -> Result<(), CliError> {
+    let path = format!("/v1/sessions/{}", segment(name));
+    let flag = |on: bool| on.then(|| "true".to_owned());
+    let query = [("drain", flag(drain)), ("purge", flag(purge))];
+    let report: CloseReport = ask(global, Method::DELETE, &path, &query).await?;
+    if global.json {
+        return print_json(&serde_json::to_value(&report).map_err(anyhow::Error::new)?);
+    }
+    let life = report.life.map_or_else(
+        || "gone".to_owned(),
+        |life| format!("{life:?}").to_lowercase(),
+    );
+    println!(
+        "{name} is {life}; generator: {} after {} ms; {} claims given back, {} messages left",
+        format!("{:?}", report.generator).to_lowercase(),
+        report.waited_ms,
+        report.released,
+        report.pending_left
+    );
+    Ok(())
+}
+
+pub(super) async fn purge(global: &Global, name: &str) -> Result<(), CliError> {
+    close(global, name, false, true).await
+}
