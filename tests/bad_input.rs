@@ -81,7 +81,8 @@ fn check_set_aside(home: &Home, worker: &Worker) {
             Err(count)
         }
     });
-    assert_eq!(report.verdict, Verdict::Degraded, "{:?}", report.findings);
+    worker.wait_idle();
+    assert_eq!(worker.api().doctor().verdict, Verdict::Degraded);
     assert!(
         report
             .findings

@@ -5,7 +5,7 @@
 //! the number of rounds.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use sessiond_queue::types::{Message, NewResult, Receipt, State};
 use uuid::Uuid;
 
 use crate::support::http::Request;
-use crate::support::{Home, payload};
+use crate::support::{Home, LIMIT, payload};
 
 const AGENT: &str = "claude-code";
 const SESSIONS: usize = 6;
@@ -106,28 +106,21 @@ fn acknowledged_events_survive_kills() {
     let mut acknowledged: Vec<(EventId, Receipt)> = Vec::new();
     for _ in 0..12 {
         let worker = home.start();
-        let kill_after = Duration::from_micros(random.below(30_000));
-        let round: Vec<_> = thread::scope(|scope| {
-            let posts: Vec<_> = (0..SESSIONS)
-                .map(|session| {
-                    let home = &home;
-                    scope.spawn(move || post_until_dead(home, session))
-                })
-                .collect();
-            let (_never, waiter) = channel::<()>();
-            assert_eq!(
-                waiter.recv_timeout(kill_after),
-                Err(RecvTimeoutError::Timeout)
-            );
+        let (answers, answered) = channel();
+        thread::scope(|scope| {
+            for session in 0..SESSIONS {
+                let (home, answers) = (&home, answers.clone());
+                scope.spawn(move || post_until_dead(home, session, &answers));
+            }
+            drop(answers);
+            // In the middle of the answers, whenever they come.
+            for _ in 0..=random.below(60) {
+                acknowledged.push(answered.recv_timeout(LIMIT).expect("an answer"));
+            }
             worker.kill();
-            posts
-                .into_iter()
-                .flat_map(|post| post.join().expect("a list"))
-                .collect()
         });
-        acknowledged.extend(round);
+        acknowledged.extend(answered);
     }
-    assert!(!acknowledged.is_empty());
     let stored: HashMap<EventId, Message> = home
         .database()
         .messages()
@@ -145,10 +138,9 @@ fn acknowledged_events_survive_kills() {
     }
 }
 
-/// Posts events of a session until the worker is dead; gives what it has acknowledged.
-fn post_until_dead(home: &Home, session: usize) -> Vec<(EventId, Receipt)> {
+/// Posts events of a session until the worker is dead; tells what it has acknowledged.
+fn post_until_dead(home: &Home, session: usize, answers: &Sender<(EventId, Receipt)>) {
     let api = home.api();
-    let mut acknowledged = Vec::new();
     loop {
         let event_id = EventId::mint();
         let event = payload::event(&session_key(session), "Note", json!({}));
@@ -161,10 +153,12 @@ fn post_until_dead(home: &Home, session: usize) -> Vec<(EventId, Receipt)> {
             ],
             body: Some(event.into_bytes()),
         };
-        match api.try_send(&request) {
-            Ok(response) => acknowledged.push((event_id, response.json())),
-            Err(_) => return acknowledged,
-        }
+        let Ok(response) = api.try_send(&request) else {
+            return;
+        };
+        answers
+            .send((event_id, response.json()))
+            .expect("the test listens");
     }
 }
 
