@@ -148,8 +148,11 @@ fn spool_that_is_not_taken_in_is_never_green() {
     let held = File::options().append(true).open(&path).expect("open");
     held.lock().expect("lock");
     let worker = home.start();
-    let report = worker.api().doctor();
-    assert_eq!(report.verdict, Verdict::Failing, "{:?}", report.findings);
+    let report = wait_until("the spool is found to be stuck", LIMIT, || {
+        let report = worker.api().doctor();
+        let is_found = report.verdict == Verdict::Failing;
+        if is_found { Ok(report) } else { Err(report) }
+    });
     finding(&report, "spool");
     drop(held);
     wait_until("the spool is taken in", LIMIT, || {

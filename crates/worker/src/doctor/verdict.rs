@@ -319,7 +319,11 @@ fn spool(report: &Report, findings: &mut Vec<Finding>) {
     let age = spool
         .oldest_at
         .map_or(Duration::ZERO, |at| report.at.since(at));
-    if spool.files > 0 && report.instance.is_some() && age >= STUCK {
+    // What lay there before the worker came, the worker has had its uptime for.
+    let had = report.instance.as_ref().map_or(Duration::ZERO, |instance| {
+        Duration::from_millis(instance.uptime_ms)
+    });
+    if spool.files > 0 && age.min(had) >= STUCK {
         findings.push(finding(
             Level::Failing,
             "spool",
