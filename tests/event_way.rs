@@ -142,7 +142,7 @@ fn recorded_sessions_of_three_agents_come_out_whole() {
 fn session_start_is_told_its_own_projects_history_only() {
     let home = Home::new();
     let worker = home.start();
-    for (session, cwd, words) in [("a", "/work/a", "alpha"), ("b", "/work/b", "beta")] {
+    for (session, cwd, words) in [("a", "/src/a", "alpha"), ("b", "/src/b", "beta")] {
         let fields = json!({ "cwd": cwd, "prompt": format!("all about {words}") });
         home.hook(AGENT, payload::event(session, "UserPromptSubmit", fields))
             .silence();
@@ -151,10 +151,10 @@ fn session_start_is_told_its_own_projects_history_only() {
             .silence();
     }
     worker.wait_idle();
-    home.hook(AGENT, payload::session_start("first", "/work/c"))
+    home.hook(AGENT, payload::session_start("first", "/src/c"))
         .silence();
     for agent in ["claude-code", "codex", "gemini-cli"] {
-        let told = context_of(&home, agent, &payload::session_start("new", "/work/a"));
+        let told = context_of(&home, agent, &payload::session_start("new", "/src/a"));
         assert!(told.contains("alpha"), "{told}");
         assert!(!told.contains("beta"), "{told}");
     }

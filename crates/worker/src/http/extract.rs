@@ -34,7 +34,7 @@ impl FromRequestParts<Arc<Api>> for SessionPath {
 }
 
 /// The session of an id or of `agent:key`.
-pub(super) async fn find_session(api: &Api, name: &str) -> Result<Session, ApiError> {
+async fn find_session(api: &Api, name: &str) -> Result<Session, ApiError> {
     let store = &api.context.store;
     let found = match (SessionId::from_str(name), name.split_once(':')) {
         (Ok(id), _) => store.session(id).await?,
@@ -47,6 +47,17 @@ pub(super) async fn find_session(api: &Api, name: &str) -> Result<Session, ApiEr
         }
     };
     found.ok_or_else(|| ApiError::unknown_session(name))
+}
+
+/// The same for a filter that may be absent.
+pub(super) async fn find_session_of(
+    api: &Api,
+    name: Option<&str>,
+) -> Result<Option<SessionId>, ApiError> {
+    match name {
+        Some(name) => Ok(Some(find_session(api, name).await?.id)),
+        None => Ok(None),
+    }
 }
 
 /// A message named in the path by its number.

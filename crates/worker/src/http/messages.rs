@@ -14,7 +14,7 @@ use sessiond_queue::types::{
     State as MessageState,
 };
 
-use super::extract::{Body, MessagePath, Params, SessionPath, find_session};
+use super::extract::{Body, MessagePath, Params, SessionPath, find_session_of};
 use super::{Api, ApiError};
 
 /// Body of `POST /v1/sessions/{session}/messages`.
@@ -70,10 +70,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Value>, ApiError> {
-    let session = match &params.session {
-        Some(name) => Some(find_session(&api, name).await?.id),
-        None => None,
-    };
+    let session = find_session_of(&api, params.session.as_deref()).await?;
     let filter = MessageFilter {
         session,
         state: params.state,
@@ -158,10 +155,7 @@ pub(super) async fn redrive_all(
     State(api): State<Arc<Api>>,
     Params(params): Params<RedriveParams>,
 ) -> Result<Json<Value>, ApiError> {
-    let session = match &params.session {
-        Some(name) => Some(find_session(&api, name).await?.id),
-        None => None,
-    };
+    let session = find_session_of(&api, params.session.as_deref()).await?;
     let redriven = api
         .context
         .store

@@ -7,7 +7,7 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::extract::{Params, find_session};
+use super::extract::{Params, find_session_of};
 use super::{Api, ApiError};
 use crate::search::{SearchError, SearchQuery};
 
@@ -30,10 +30,7 @@ pub(super) async fn search(
     State(api): State<Arc<Api>>,
     Params(params): Params<SearchParams>,
 ) -> Result<Json<Value>, ApiError> {
-    let session = match &params.session {
-        Some(name) => Some(find_session(&api, name).await?.id),
-        None => None,
-    };
+    let session = find_session_of(&api, params.session.as_deref()).await?;
     let query = SearchQuery {
         text: params.q,
         project: params.project,

@@ -23,7 +23,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::close::{CloseEnd, RunHandle};
-use super::entry::{Entry, Phase, Reply, Run};
+use super::entry::{Entry, Phase, Reply, Run, entry_of};
 use super::reaper::{Nomination, Reaper};
 use super::report::{Depth, Live, SessionEvent};
 use super::run::{RunEnd, RunShared, run};
@@ -193,10 +193,7 @@ impl Dispatcher {
             return;
         }
         let active_ms = self.context.uptime_ms();
-        let entry = self
-            .entries
-            .entry(session)
-            .or_insert_with(|| Entry::new(active_ms));
+        let entry = entry_of(&mut self.entries, session, active_ms);
         entry.active_ms = active_ms;
         match &mut entry.phase {
             Phase::Idle => self.start_run(session),

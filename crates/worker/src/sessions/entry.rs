@@ -2,8 +2,10 @@
 //!
 //! Data and the few questions about it; every decision is the dispatcher's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use sessiond_queue::ids::SessionId;
 use tokio::sync::oneshot;
 use tokio_util::time::delay_queue::Key;
 
@@ -65,17 +67,22 @@ pub(super) struct Closing {
     pub(super) woken: bool,
 }
 
-impl Entry {
-    pub(super) fn new(active_ms: u64) -> Self {
-        Self {
-            phase: Phase::Idle,
-            active_ms,
-            idle: None,
-            due: None,
-            drain: None,
-        }
-    }
+/// The entry of a session, which comes into memory if it is not there.
+pub(super) fn entry_of(
+    entries: &mut HashMap<SessionId, Entry>,
+    session: SessionId,
+    active_ms: u64,
+) -> &mut Entry {
+    entries.entry(session).or_insert_with(|| Entry {
+        phase: Phase::Idle,
+        active_ms,
+        idle: None,
+        due: None,
+        drain: None,
+    })
+}
 
+impl Entry {
     /// Takes back the nominations of an idle session.
     pub(super) fn disarm(&mut self, reaper: &mut Reaper) {
         for key in [self.idle.take(), self.due.take()].into_iter().flatten() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sessiond_queue::ids::{SessionId, Timestamp};
 
 use super::super::close::{CloseEnd, close};
-use super::super::entry::{Closing, Drain, Entry, Phase, Reply};
+use super::super::entry::{Closing, Drain, Phase, Reply, entry_of};
 use super::super::reaper::Nomination;
 use super::super::report::{CloseReport, Depth, SessionEvent};
 use super::super::{CloseError, left};
@@ -24,10 +24,7 @@ impl Dispatcher {
             return;
         }
         let active_ms = self.context.uptime_ms();
-        let entry = self
-            .entries
-            .entry(session)
-            .or_insert_with(|| Entry::new(active_ms));
+        let entry = entry_of(&mut self.entries, session, active_ms);
         if let Phase::Closing(closing) = &mut entry.phase {
             // What is pending is worked when that close is done.
             closing.join(depth, reply);
@@ -113,10 +110,7 @@ impl Dispatcher {
             return;
         };
         let active_ms = self.context.uptime_ms();
-        let entry = self
-            .entries
-            .entry(session)
-            .or_insert_with(|| Entry::new(active_ms));
+        let entry = entry_of(&mut self.entries, session, active_ms);
         entry.disarm(&mut self.reaper);
         if let Some(drain) = entry.drain.take() {
             if let Some(timer) = &drain.timer {
