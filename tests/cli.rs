@@ -138,6 +138,10 @@ fn every_look_is_for_programs_too() {
             .expect("a text")
             .contains("attic")
     );
+    assert_eq!(json(&["search", "--rebuild"])["rebuilding"], true);
+    let root = home.layout().root().to_str().expect("text");
+    assert_eq!(json(&["config", "path"])["state"], root);
+    assert_eq!(json(&["config", "check"])["ok"], true);
     let report = home.cli(&["doctor", "--deep", "--json"]);
     let report: Report = serde_json::from_slice(&report.stdout).expect("a report");
     assert!(report.deep.expect("a verification").is_sound());

@@ -15,6 +15,7 @@ mod worker;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use serde_json::json;
 
 use crate::config::Config;
 use crate::errors::chain;
@@ -233,13 +234,21 @@ async fn ask(global: &Global, command: Command) -> Result<ExitCode, CliError> {
 fn config(global: &Global, command: &ConfigCommand) -> Result<(), CliError> {
     match command {
         ConfigCommand::Default => print!("{}", crate::config::DEFAULT_CONFIG),
+        ConfigCommand::Path if global.json => {
+            let (file, root) = (global.layout.config_file(), global.layout.root());
+            println!("{}", json!({ "configuration": file, "state": root }));
+        }
         ConfigCommand::Path => {
             println!("configuration  {}", global.layout.config_file().display());
             println!("state          {}", global.layout.root().display());
         }
         ConfigCommand::Check => {
             global.config()?;
-            println!("ok");
+            if global.json {
+                println!("{}", json!({ "ok": true }));
+            } else {
+                println!("ok");
+            }
         }
     }
     Ok(())

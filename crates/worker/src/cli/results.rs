@@ -54,7 +54,7 @@ pub(super) struct SearchArgs {
     #[arg(long, default_value_t = 10)]
     limit: u32,
     /// Make the index anew from the results.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["query", "project", "session", "agent", "kind", "trace"])]
     rebuild: bool,
 }
 
@@ -99,7 +99,10 @@ pub(super) async fn results(global: &Global, args: ResultsArgs) -> Result<(), Cl
 
 pub(super) async fn search(global: &Global, args: SearchArgs) -> Result<(), CliError> {
     if args.rebuild {
-        let _accepted: Value = ask(global, Method::POST, "/v1/admin/reindex", &[]).await?;
+        let accepted: Value = ask(global, Method::POST, "/v1/admin/reindex", &[]).await?;
+        if global.json {
+            return print_json(&accepted);
+        }
         println!("the index is being made anew; `sessiond doctor` shows how far it is");
         return Ok(());
     }
