@@ -151,7 +151,11 @@ fn spool_that_is_not_taken_in_is_never_green() {
     let report = wait_until("the spool is found to be stuck", LIMIT, || {
         let report = worker.api().doctor();
         let is_found = report.verdict == Verdict::Failing;
-        if is_found { Ok(report) } else { Err(report) }
+        if is_found {
+            Ok(report)
+        } else {
+            Err(report.findings)
+        }
     });
     finding(&report, "spool");
     drop(held);
