@@ -1,7 +1,7 @@
 //! The API: HTTP over a unix socket and over loopback TCP, one router for both.
 //!
 //! Handlers translate: a request into a call of the part that knows, its answer into JSON. The unix
-//! socket admits its owner only; TCP goes through [`guard`].
+//! socket admits its owner only; TCP goes through `guard`.
 //!
 //! Modules in reading order: `listen`, `guard`, `extract`, `error`, then one a group of endpoints.
 
