@@ -161,6 +161,11 @@ impl From<CloseError> for ApiError {
         match error {
             CloseError::Session(error) => Self::from(error.as_ref()),
             CloseError::Index(error) => Self::from(error.as_ref()),
+            CloseError::Panicked => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                error.to_string(),
+            ),
             CloseError::Stopping => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "stopping",

@@ -3,11 +3,13 @@
 //! Every step may be repeated: a close that was cut off by a crash is begun again at the next
 //! start and finds done what is done.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use sessiond_queue::error::SessionError;
-use sessiond_queue::ids::SessionId;
+use sessiond_queue::ids::{SessionId, Timestamp};
 use sessiond_queue::types::{CloseDepth, Marked};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -27,31 +29,49 @@ pub(super) struct RunHandle {
     pub(super) abort: AbortHandle,
 }
 
+/// What a close has to do.
+pub(super) struct Close {
+    pub(super) session: SessionId,
+    pub(super) depth: Depth,
+    /// The run to be ended.
+    pub(super) run: Option<RunHandle>,
+    /// Whether an earlier run has left its claim unsettled.
+    pub(super) unsettled: bool,
+    /// Nothing is to be done if the drain that led here was called off.
+    pub(super) only_if_draining: bool,
+}
+
 /// How a close ended.
 pub(super) enum CloseEnd {
     /// It is done.
-    Done(CloseReport),
+    Done {
+        report: CloseReport,
+        /// The drain that stands in the session's row after an unload.
+        drain_until: Option<Timestamp>,
+    },
     /// A prompt came: nothing was stopped.
     DrainCalledOff,
     /// A step failed; the mark, if there is one, stands, and the close can be asked for again.
     Failed(CloseError),
 }
 
-/// Closes `session` at `depth`.
-pub(super) async fn close(
-    context: Arc<Context>,
-    session: SessionId,
-    run: Option<RunHandle>,
-    depth: Depth,
-    only_if_draining: bool,
-) -> CloseEnd {
-    match try_close(&context, session, run, depth, only_if_draining).await {
-        Ok(Some(report)) => {
+/// Closes a session.
+pub(super) async fn close(context: Arc<Context>, close: Close) -> CloseEnd {
+    let (session, depth) = (close.session, close.depth);
+    let closing = AssertUnwindSafe(try_close(&context, close)).catch_unwind();
+    // A panic is a defect of ours; the session must not hang on it.
+    let closed = closing.await.unwrap_or(Err(CloseError::Panicked));
+    match closed {
+        Ok(Some(done)) => {
+            let report = &done.report;
             tracing::info!(
                 session.id = %session, ?depth, generator = ?report.generator,
                 waited_ms = report.waited_ms, pending_left = report.pending_left, "session closed"
             );
-            CloseEnd::Done(report)
+            CloseEnd::Done {
+                report: done.report,
+                drain_until: done.drain_until,
+            }
         }
         Ok(None) => CloseEnd::DrainCalledOff,
         Err(error) => {
@@ -62,80 +82,84 @@ pub(super) async fn close(
     }
 }
 
-async fn try_close(
-    context: &Context,
-    session: SessionId,
-    run: Option<RunHandle>,
-    depth: Depth,
-    only_if_draining: bool,
-) -> Result<Option<CloseReport>, CloseError> {
+struct Done {
+    report: CloseReport,
+    drain_until: Option<Timestamp>,
+}
+
+/// `None`: the drain was called off.
+async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, CloseError> {
+    let Close {
+        session,
+        depth,
+        run,
+        unsettled,
+        only_if_draining,
+    } = close;
+    if !only_if_draining && let Some(run) = &run {
+        // Before the mark: what is accepted after it is not this run's.
+        run.token.cancel();
+    }
     let mut mark = depth.mark();
     if let Some(asked) = mark {
         let now = context.clock.now();
-        match context
+        let marked = context
             .store
             .mark_closing(session, asked, only_if_draining, now)
-            .await?
-        {
+            .await?;
+        match marked {
             Marked::Closing(marked) => mark = Some(marked),
             Marked::DrainCalledOff => return Ok(None),
         }
     }
     rehearse(context, "marked");
     let begun = Instant::now();
+    let may_hold_a_claim = unsettled || run.is_some();
     let generator = stop(context, session, run).await;
     let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let released = match generator {
-        GeneratorEnd::Aborted => {
-            let now = context.clock.now();
-            let released = context
-                .store
-                .release_session(session, "the generator was aborted", now)
-                .await;
-            released.map_err(SessionError::Store)?
-        }
-        GeneratorEnd::None | GeneratorEnd::Stopped => 0,
-    };
+    let mut released = 0;
+    if may_hold_a_claim {
+        let now = context.clock.now();
+        let reason = "its generator was ended";
+        let given_back = context.store.release_session(session, reason, now).await;
+        released = given_back.map_err(SessionError::Store)?;
+    }
     rehearse(context, "stopped");
     if mark == Some(CloseDepth::Purge) {
         // Rows first: what the index reads afterwards cannot bring a purged result back.
-        context
-            .store
-            .purge_rows(session, context.clock.now())
-            .await?;
+        let now = context.clock.now();
+        context.store.purge_rows(session, now).await?;
         rehearse(context, "purged");
         context.index.forget(session).await?;
         rehearse(context, "forgotten");
     }
-    let (life, pending_left) = match mark {
-        Some(_) => {
-            let closed = context
-                .store
-                .finish_close(session, context.clock.now())
-                .await?;
-            (closed.life, closed.pending)
-        }
-        None => match context
-            .store
-            .session(session)
-            .await
-            .map_err(SessionError::Store)?
-        {
-            Some(row) => (Some(row.life), row.pending),
-            None => (None, 0),
-        },
+    let mut drain_until = None;
+    let (life, pending_left) = if mark.is_some() {
+        let now = context.clock.now();
+        let closed = context.store.finish_close(session, now).await?;
+        (closed.life, closed.pending)
+    } else {
+        let row = context.store.session(session).await;
+        let row = row.map_err(SessionError::Store)?;
+        drain_until = row.as_ref().and_then(|row| row.drain_until);
+        (
+            row.as_ref().map(|row| row.life),
+            row.map_or(0, |row| row.pending),
+        )
     };
-    let depth = mark.map_or(depth, Depth::from);
     let report = CloseReport {
         session,
-        depth,
+        depth: mark.map_or(depth, Depth::from),
         generator,
         waited_ms,
         released,
         pending_left,
         life,
     };
-    Ok(Some(report))
+    Ok(Some(Done {
+        report,
+        drain_until,
+    }))
 }
 
 /// Ends the generator: asked, waited for, and in the end aborted.

@@ -23,7 +23,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::close::{CloseEnd, RunHandle};
-use super::entry::{Entry, Phase, Reply, Run, entry_of};
+use super::entry::{DrainRequest, Entry, Phase, Reply, Run, entry_of};
 use super::reaper::{Nomination, Reaper};
 use super::report::{Depth, Live, SessionEvent};
 use super::run::{RunEnd, RunShared, run};
@@ -123,7 +123,7 @@ impl Dispatcher {
                 self.wake(session);
             }
             Command::Drain { session, until } => {
-                self.drain(session, Depth::Close, until, None);
+                self.drain(session, DrainRequest::of_the_agent(until, Depth::Close));
                 self.wake(session);
             }
             Command::Close(request) => self.request_close(request),
@@ -213,6 +213,7 @@ impl Dispatcher {
         };
         entry.disarm(&mut self.reaper);
         let shared = Arc::new(RunShared::default());
+        let unsettled = std::mem::take(&mut entry.unsettled);
         if entry.drain.is_some() {
             shared.drain();
         }
@@ -222,7 +223,8 @@ impl Dispatcher {
             let shared = Arc::clone(&shared);
             let ended = ended.clone().drop_guard();
             async move {
-                let running = AssertUnwindSafe(run(context, session, shared)).catch_unwind();
+                let running =
+                    AssertUnwindSafe(run(context, session, shared, unsettled)).catch_unwind();
                 // A panic outside the generator is a defect of ours; the session must not hang on
                 // it.
                 let end = running.await.unwrap_or(RunEnd::StoreFailed);
@@ -266,19 +268,20 @@ impl Dispatcher {
         let has_seen_all = run.shared.wake.has_seen_all();
         entry.phase = Phase::Idle;
         match end {
+            // A session that drains does not wait for a head that is due later.
+            RunEnd::Quiet { due } if entry.drain.is_some() && (due.is_some() || has_seen_all) => {
+                self.close_drained(session);
+            }
             // Something was stored after the run's last look.
-            RunEnd::Quiet { due: None } if !has_seen_all => self.start_run(session),
+            RunEnd::Quiet { .. } if !has_seen_all => self.start_run(session),
             RunEnd::Quiet { due } => {
-                if entry.drain.is_some() {
-                    self.close_drained(session);
-                    return;
-                }
                 if let Some(due) = due {
                     self.arm_due(session, left(due, self.context.clock));
                 }
                 self.arm_idle(session, self.context.settings.session.idle_unload_ms);
             }
             RunEnd::StoreFailed | RunEnd::Cancelled => {
+                entry.unsettled = true;
                 self.arm_due(session, STORE_RETRY);
                 self.arm_idle(session, self.context.settings.session.idle_unload_ms);
             }

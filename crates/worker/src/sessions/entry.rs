@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sessiond_queue::ids::SessionId;
+use sessiond_queue::ids::{SessionId, Timestamp};
 use tokio::sync::oneshot;
 use tokio_util::time::delay_queue::Key;
 
@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) due: Option<Key>,
     /// Set while the session is to close as soon as its backlog is worked.
     pub(super) drain: Option<Box<Drain>>,
+    /// Whether a run ended without settling its claim; it is given back before the next claim.
+    pub(super) unsettled: bool,
 }
 
 /// Whether and how a session is in work.
@@ -50,6 +52,13 @@ pub(super) struct Run {
 pub(super) struct Drain {
     /// `None` once it has fired.
     pub(super) timer: Option<Key>,
+    pub(super) request: DrainRequest,
+}
+
+/// What a drain is to come to.
+pub(super) struct DrainRequest {
+    /// When it is over even if work is left.
+    pub(super) until: Timestamp,
     pub(super) depth: Depth,
     /// Those who asked for the close; empty when the agent's end did.
     pub(super) waiters: Vec<Reply>,
@@ -63,6 +72,8 @@ pub(super) struct Closing {
     pub(super) waiters: Vec<Reply>,
     /// A close that has to follow, since it was asked for meanwhile and goes deeper.
     pub(super) another: Option<(Depth, Vec<Reply>)>,
+    /// A drain that was asked for meanwhile.
+    pub(super) drain: Option<DrainRequest>,
     /// Whether something came meanwhile; it is worked afterwards.
     pub(super) woken: bool,
 }
@@ -79,6 +90,7 @@ pub(super) fn entry_of(
         idle: None,
         due: None,
         drain: None,
+        unsettled: false,
     })
 }
 
@@ -124,6 +136,28 @@ impl Phase {
             Self::Running(_) => "running",
             Self::Closing(_) => "closing",
         }
+    }
+}
+
+impl DrainRequest {
+    /// Nobody waits for it.
+    pub(super) fn of_the_agent(until: Timestamp, depth: Depth) -> Self {
+        Self {
+            until,
+            depth,
+            waiters: Vec::new(),
+        }
+    }
+
+    /// Adds what another one asks for; the first deadline counts.
+    pub(super) fn join(&mut self, other: Self) {
+        self.depth = self.depth.max(other.depth);
+        self.waiters.extend(other.waiters);
+    }
+
+    /// Whether only the agent's end is behind it, which a start or a prompt takes back.
+    pub(super) fn is_the_agents(&self) -> bool {
+        self.waiters.is_empty()
     }
 }
 

@@ -119,6 +119,9 @@ pub enum CloseError {
     /// The search index could not forget the session.
     #[error(transparent)]
     Index(Arc<SearchError>),
+    /// A step of it panicked, which is a defect of sessiond.
+    #[error("close the session: a step of it panicked")]
+    Panicked,
     /// The worker is stopping; the close can be asked for after the next start.
     #[error("close the session: the worker is stopping")]
     Stopping,

@@ -59,7 +59,7 @@ pub struct CloseReport {
     pub generator: GeneratorEnd,
     /// How long the generator was waited for.
     pub waited_ms: u64,
-    /// Claims given back because of an abort.
+    /// Claims given back: of a generator that was aborted, or whose store had failed.
     pub released: u64,
     /// Messages left pending.
     pub pending_left: i64,

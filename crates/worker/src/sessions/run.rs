@@ -21,7 +21,7 @@ use super::wake::Wake;
 use crate::generator::{FailureClass, Generator, Outcome};
 
 /// How often a store that fails is asked to take a finished message before the run gives up on it.
-const CONFIRM_TRIES: u32 = 5;
+const SETTLE_TRIES: u32 = 5;
 
 /// What a run and the dispatcher share.
 #[derive(Debug, Default)]
@@ -82,12 +82,21 @@ pub(super) enum RunEnd {
     StoreFailed,
 }
 
-/// Feeds `session`'s generator until its stream ends.
+/// Feeds `session`'s generator until its stream ends. With `unsettled` the claim that an earlier
+/// run has left is given back first.
 pub(super) async fn run(
     context: Arc<Context>,
     session: SessionId,
     shared: Arc<RunShared>,
+    unsettled: bool,
 ) -> RunEnd {
+    if unsettled {
+        let now = context.clock.now();
+        let reason = "its run ended before it was settled";
+        if let Err(error) = context.store.release_session(session, reason, now).await {
+            return store_failed(session, &error);
+        }
+    }
     let mut feeder = Feeder {
         context: &context,
         generator: None,
@@ -173,7 +182,12 @@ impl Feeder<'_> {
                     checkpoint,
                     usage,
                 };
-                self.confirm(confirm).await
+                let settlement = Settlement::Confirm(confirm);
+                let settled = self.settle(claim.message.id, settlement).await;
+                settled.map(|()| {
+                    self.context.index.wake();
+                    Settled::Otherwise
+                })
             }
             Outcome::Failed {
                 class,
@@ -238,32 +252,6 @@ impl Feeder<'_> {
         }
     }
 
-    /// Confirms, patiently: the work is done, and a store that is full or locked for a moment
-    /// must not cause it to be done twice.
-    async fn confirm(&mut self, confirm: Confirm) -> Result<Settled, SettleError> {
-        let mut tries = 1;
-        loop {
-            match self
-                .context
-                .store
-                .confirm(confirm.clone(), self.context.clock.now())
-                .await
-            {
-                Ok(()) => {
-                    self.context.index.wake();
-                    return Ok(Settled::Otherwise);
-                }
-                Err(SettleError::Store(StoreError::Database(error))) if tries < CONFIRM_TRIES => {
-                    let error = crate::errors::chain(&error);
-                    tracing::warn!(message.id = %confirm.message, tries, error, "confirm failed; trying again");
-                    tokio::time::sleep(self.context.backoff(tries)).await;
-                    tries += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     async fn release(
         &mut self,
         claim: &Claim,
@@ -298,12 +286,50 @@ impl Feeder<'_> {
             fence: claim.fence,
             why,
         };
-        if self.context.store.release(release, now).await? == Released::Dead {
-            tracing::error!(session.id = %message.session, message.id = %message.id, "message is dead");
-        }
+        self.settle(message.id, Settlement::Release(release))
+            .await?;
         Ok(match class {
             FailureClass::Unavailable => Settled::Unavailable(not_before),
             FailureClass::Retry | FailureClass::Poison => Settled::Otherwise,
         })
     }
+
+    /// Settles, patiently: the work is done, and a store that is full or locked for a moment must
+    /// not cause it to be done twice.
+    async fn settle(
+        &mut self,
+        message: MessageId,
+        settlement: Settlement,
+    ) -> Result<(), SettleError> {
+        let (store, clock) = (&self.context.store, self.context.clock);
+        let mut tries = 1;
+        loop {
+            let settled = match &settlement {
+                Settlement::Confirm(confirm) => store.confirm(confirm.clone(), clock.now()).await,
+                Settlement::Release(release) => {
+                    let released = store.release(release.clone(), clock.now()).await;
+                    released.map(|released| {
+                        if released == Released::Dead {
+                            tracing::error!(message.id = %message, "message is dead");
+                        }
+                    })
+                }
+            };
+            match settled {
+                Err(SettleError::Store(StoreError::Database(error))) if tries < SETTLE_TRIES => {
+                    let error = crate::errors::chain(&error);
+                    tracing::warn!(message.id = %message, tries, error, "not settled; trying again");
+                    tokio::time::sleep(self.context.backoff(tries)).await;
+                    tries += 1;
+                }
+                settled => return settled,
+            }
+        }
+    }
+}
+
+/// The end of a claim.
+enum Settlement {
+    Confirm(Confirm),
+    Release(Release),
 }

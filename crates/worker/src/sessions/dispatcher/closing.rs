@@ -2,48 +2,47 @@
 
 use std::sync::Arc;
 
-use sessiond_queue::ids::{SessionId, Timestamp};
+use sessiond_queue::error::SessionError;
+use sessiond_queue::ids::SessionId;
 
-use super::super::close::{CloseEnd, close};
-use super::super::entry::{Closing, Drain, Phase, Reply, entry_of};
+use super::super::close::{Close, CloseEnd, close};
+use super::super::entry::{Closing, Drain, DrainRequest, Entry, Phase, Reply, Run, entry_of};
 use super::super::reaper::Nomination;
 use super::super::report::{CloseReport, Depth, SessionEvent};
 use super::super::{CloseError, left};
-use super::{CloseRequest, Command, Dispatcher};
+use super::{CloseRequest, Command, Dispatcher, STORE_RETRY};
 
 impl Dispatcher {
     /// Lets a session close once its backlog is worked.
-    pub(super) fn drain(
-        &mut self,
-        session: SessionId,
-        depth: Depth,
-        until: Timestamp,
-        reply: Option<Reply>,
-    ) {
+    pub(super) fn drain(&mut self, session: SessionId, request: DrainRequest) {
         if self.stopping.is_some() {
+            request.waiters.into_iter().for_each(refuse);
             return;
         }
         let active_ms = self.context.uptime_ms();
         let entry = entry_of(&mut self.entries, session, active_ms);
-        if let Phase::Closing(closing) = &mut entry.phase {
-            // What is pending is worked when that close is done.
-            closing.join(depth, reply);
-            return;
+        match &mut entry.phase {
+            Phase::Closing(closing) => {
+                match &mut closing.drain {
+                    Some(drain) => drain.join(request),
+                    None => closing.drain = Some(request),
+                }
+                return;
+            }
+            Phase::Running(run) => run.shared.drain(),
+            Phase::Idle => {}
         }
-        if let Phase::Running(run) = &entry.phase {
-            run.shared.drain();
+        match &mut entry.drain {
+            Some(drain) => drain.request.join(request),
+            None => {
+                let delay = left(request.until, self.context.clock);
+                let timer = self.reaper.arm(Nomination::DrainOver(session), delay);
+                entry.drain = Some(Box::new(Drain {
+                    timer: Some(timer),
+                    request,
+                }));
+            }
         }
-        let drain = entry.drain.get_or_insert_with(|| {
-            let delay = left(until, self.context.clock);
-            let timer = self.reaper.arm(Nomination::DrainOver(session), delay);
-            Box::new(Drain {
-                timer: Some(timer),
-                depth,
-                waiters: Vec::new(),
-            })
-        });
-        drain.depth = drain.depth.max(depth);
-        drain.waiters.extend(reply);
     }
 
     /// The agent is there again. A drain that somebody asked for goes on: the answer is owed.
@@ -51,7 +50,11 @@ impl Dispatcher {
         let Some(entry) = self.entries.get_mut(&session) else {
             return;
         };
-        let Some(drain) = entry.drain.take_if(|drain| drain.waiters.is_empty()) else {
+        if let Phase::Closing(closing) = &mut entry.phase {
+            closing.drain.take_if(|drain| drain.is_the_agents());
+        }
+        let agents = entry.drain.take_if(|drain| drain.request.is_the_agents());
+        let Some(drain) = agents else {
             return;
         };
         if let Some(timer) = &drain.timer {
@@ -74,8 +77,9 @@ impl Dispatcher {
             self.reaper.disarm(timer);
         }
         // A prompt may have called the drain off in the store before we hear of it.
-        let only_if_draining = drain.waiters.is_empty();
-        self.begin_close(session, drain.depth, only_if_draining, drain.waiters);
+        let only_if_draining = drain.request.is_the_agents();
+        let DrainRequest { depth, waiters, .. } = drain.request;
+        self.begin_close(session, depth, only_if_draining, waiters);
     }
 
     pub(super) fn request_close(&mut self, request: CloseRequest) {
@@ -85,16 +89,22 @@ impl Dispatcher {
             until,
             reply,
         } = request;
+        let waiters: Vec<Reply> = reply.into_iter().collect();
         if self.stopping.is_some() {
-            reply.into_iter().for_each(refuse);
+            waiters.into_iter().for_each(refuse);
             return;
         }
         match until {
             Some(until) => {
-                self.drain(session, depth, until, reply);
+                let drain = DrainRequest {
+                    until,
+                    depth,
+                    waiters,
+                };
+                self.drain(session, drain);
                 self.wake(session);
             }
-            None => self.begin_close(session, depth, false, reply.into_iter().collect()),
+            None => self.begin_close(session, depth, false, waiters),
         }
     }
 
@@ -102,7 +112,7 @@ impl Dispatcher {
     pub(super) fn begin_close(
         &mut self,
         session: SessionId,
-        depth: Depth,
+        mut depth: Depth,
         only_if_draining: bool,
         mut waiters: Vec<Reply>,
     ) {
@@ -119,9 +129,10 @@ impl Dispatcher {
             if depth == Depth::Unload {
                 // Asked to end, and only unloaded, because the worker stops: the drain is on disk
                 // and goes on at the next start.
-                drain.waiters.into_iter().for_each(refuse);
+                drain.request.waiters.into_iter().for_each(refuse);
             } else {
-                waiters.extend(drain.waiters);
+                depth = depth.max(drain.request.depth);
+                waiters.extend(drain.request.waiters);
             }
         }
         let run = match std::mem::replace(&mut entry.phase, Phase::Idle) {
@@ -133,17 +144,24 @@ impl Dispatcher {
             Phase::Running(run) => Some(*run),
             Phase::Idle => None,
         };
-        let handle = run.as_ref().map(|run| run.handle.clone());
+        let order = Close {
+            session,
+            depth,
+            run: run.as_ref().map(|run| run.handle.clone()),
+            unsettled: entry.unsettled,
+            only_if_draining,
+        };
         entry.phase = Phase::Closing(Box::new(Closing {
             run,
             depth,
             waiters,
             another: None,
+            drain: None,
             woken: false,
         }));
         let context = Arc::clone(&self.context);
         tokio::spawn(async move {
-            let end = close(context, session, handle, depth, only_if_draining).await;
+            let end = close(context, order).await;
             // The dispatcher ends only after every close, or with the process.
             let _stopped = commands.send(Command::Closed { session, end }).await;
         });
@@ -162,23 +180,33 @@ impl Dispatcher {
             depth,
             waiters,
             mut another,
+            mut drain,
             mut woken,
         } = closing;
         match end {
-            CloseEnd::Done(report) => {
+            CloseEnd::Done {
+                report,
+                drain_until,
+            } => {
                 // What an abort gave back or a drain left is worked on; the session stays ended.
                 woken |= report.depth > Depth::Unload && report.pending_left > 0;
+                if report.depth > Depth::Unload {
+                    // The agent's end is done with; who waits for a drain is answered by one.
+                    drain.take_if(|drain| drain.is_the_agents());
+                } else if let (None, Some(until)) = (&drain, drain_until) {
+                    // An end and a start were told in another order than they were stored in.
+                    drain = Some(DrainRequest::of_the_agent(until, Depth::Close));
+                }
                 answer(waiters, || Ok(report.clone()));
                 // Nobody may be listening.
                 let _nobody = self.events.send(SessionEvent::Closed(report));
             }
             CloseEnd::DrainCalledOff => {
                 woken = true;
-                if let Some(run) = run {
+                if let Some(run) = &run {
                     run.shared.stop_draining();
-                    entry.phase = Phase::Running(Box::new(run));
                 }
-                self.entries.insert(session, entry);
+                self.keep(session, entry, run);
                 if !waiters.is_empty() {
                     // They asked for a close without a condition and joined this one.
                     let (wanted, others) = another.get_or_insert_with(|| (depth, Vec::new()));
@@ -188,27 +216,57 @@ impl Dispatcher {
             }
             CloseEnd::Failed(error) => {
                 answer(waiters, || Err(error.clone()));
-            }
-        }
-        match another {
-            Some((_, waiters)) if self.stopping.is_some() => waiters.into_iter().for_each(refuse),
-            Some((depth, waiters)) => {
-                self.begin_close(session, depth, false, waiters);
-                if woken {
-                    self.wake(session);
+                let is_unknown = matches!(
+                    &error,
+                    CloseError::Session(error) if matches!(**error, SessionError::Unknown(_))
+                );
+                // At a stop the next start takes it up.
+                if !is_unknown && self.stopping.is_none() {
+                    self.try_again(session, entry, run, depth);
                 }
-                return;
             }
-            None => {}
         }
         if self.stopping.is_some() {
-            // Also the run of a drain that was called off: it is ended like the others.
+            let others = another.into_iter().flat_map(|(_, waiters)| waiters);
+            let drained = drain.into_iter().flat_map(|drain| drain.waiters);
+            others.chain(drained).for_each(refuse);
+            // The run of a drain that was called off: it is ended like the others.
             if self.entries.contains_key(&session) {
                 self.begin_close(session, Depth::Unload, false, Vec::new());
             }
-        } else if woken {
+            return;
+        }
+        if let Some((depth, waiters)) = another {
+            self.begin_close(session, depth, false, waiters);
+        }
+        if let Some(drain) = drain {
+            self.drain(session, drain);
+            woken = true;
+        }
+        if woken {
             self.wake(session);
         }
+    }
+
+    /// Takes a session back into memory whose close did not come about.
+    fn keep(&mut self, session: SessionId, mut entry: Entry, run: Option<Run>) {
+        if let Some(run) = run {
+            entry.phase = Phase::Running(Box::new(run));
+        }
+        self.entries.insert(session, entry);
+    }
+
+    /// Lets a close that failed be begun again after a while. Its run, if it has not ended yet,
+    /// is kept: there is never a second one beside it.
+    fn try_again(&mut self, session: SessionId, mut entry: Entry, run: Option<Run>, depth: Depth) {
+        entry.unsettled = true;
+        self.keep(session, entry, run);
+        if depth == Depth::Unload {
+            self.arm_idle(session, self.context.settings.session.idle_unload_ms);
+            return;
+        }
+        let until = self.context.clock.now().after(STORE_RETRY);
+        self.drain(session, DrainRequest::of_the_agent(until, depth));
     }
 }
 
