@@ -220,7 +220,7 @@ fn work_of_a_subagent_is_booked_to_it() {
 fn checkpoint_and_results_stay_bounded_over_thousands_of_extreme_events() {
     let mut state = None;
     let long = "\\\\\\\"x".repeat(120);
-    for number in 0..5_000 {
+    for number in 0..2_000 {
         let agent = if number % 5 == 0 {
             String::new()
         } else {
@@ -267,7 +267,7 @@ fn checkpoint_and_results_stay_bounded_over_thousands_of_extreme_events() {
     }
     // What was dropped is still counted: every 30th event is a prompt of the main agent.
     let state: serde_json::Value = serde_json::from_str(&state.expect("checkpoint")).expect("json");
-    assert_eq!(state["prompts"]["total"], 166);
+    assert_eq!(state["prompts"]["total"], 66);
     assert!(
         state["prompts"]["last"]
             .as_array()
