@@ -21,7 +21,7 @@ pub struct Incoming<'a> {
     pub agent: &'a str,
     /// Identity of the firing.
     pub event_id: EventId,
-    /// When the hook fired.
+    /// When the hook fired, by its clock.
     pub fired_at: Timestamp,
     /// What the agent wrote to the hook.
     pub raw: &'a [u8],
@@ -145,7 +145,9 @@ impl Acceptor {
             return Err(EnqueueError::PayloadTooLarge { bytes, limit }.into());
         }
         let drain_max = Duration::from_millis(settings.session.drain_max_ms);
-        let event = read_event(agent, incoming.raw, incoming.fired_at, drain_max)?;
+        // The drain is for the backlog as it stands now: a spooled end may have fired days ago.
+        let now = self.context.clock.now();
+        let event = read_event(agent, incoming.raw, now, drain_max)?;
         let project = event.cwd.as_deref().map(|cwd| self.projects.of(cwd));
         let enqueue = Enqueue {
             event_id: incoming.event_id,
@@ -160,13 +162,10 @@ impl Acceptor {
             effect: event.effect.clone(),
             cwd: event.cwd,
             project: project.clone(),
-            accepted_at: incoming.fired_at,
+            // A hook's clock is this machine's; a time to come is a slip and would hold up the order.
+            accepted_at: incoming.fired_at.min(now),
         };
-        let receipt = self
-            .context
-            .store
-            .enqueue(enqueue, self.context.clock.now())
-            .await?;
+        let receipt = self.context.store.enqueue(enqueue, now).await?;
         if !receipt.duplicate {
             self.sessions.wake(receipt.session, &event.effect).await;
         }

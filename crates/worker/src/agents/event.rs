@@ -99,11 +99,11 @@ impl PayloadError {
     }
 }
 
-/// Reads one payload. `drain_max` is how long a session that ends may still work its backlog.
+/// Reads one payload. A session that ends may still work its backlog for `drain_max` from `now` on.
 pub fn read_event(
     agent: Agent,
     raw: &[u8],
-    accepted_at: Timestamp,
+    now: Timestamp,
     drain_max: Duration,
 ) -> Result<Event, PayloadError> {
     if raw.trim_ascii().is_empty() {
@@ -114,15 +114,12 @@ pub fn read_event(
     })?;
     let payload = text.trim_ascii();
     match parse(agent, payload) {
-        Ok(head) => head.into_event(agent, payload, accepted_at, drain_max),
+        Ok(head) => head.into_event(agent, payload, now, drain_max),
         Err(error) if error.is_data() => Err(PayloadError::NotAnObject),
         Err(error) => match mend_surrogates(payload) {
-            Cow::Owned(mended) => parse(agent, &mended).map_err(invalid_json)?.into_event(
-                agent,
-                payload,
-                accepted_at,
-                drain_max,
-            ),
+            Cow::Owned(mended) => parse(agent, &mended)
+                .map_err(invalid_json)?
+                .into_event(agent, payload, now, drain_max),
             Cow::Borrowed(_) => Err(invalid_json(error)),
         },
     }
@@ -162,7 +159,7 @@ impl<'a> Head<'a> {
         self,
         agent: Agent,
         payload: &str,
-        accepted_at: Timestamp,
+        now: Timestamp,
         drain_max: Duration,
     ) -> Result<Event, PayloadError> {
         let session_field = match agent {
@@ -183,7 +180,7 @@ impl<'a> Head<'a> {
             (Meaning::SessionStart, _) => Effect::Start,
             (Meaning::Prompt, None) => Effect::Prompt(self.prompt.lenient()),
             (Meaning::SessionEnd, None) => Effect::End {
-                drain_until: accepted_at.after(drain_max),
+                drain_until: now.after(drain_max),
             },
             _ => Effect::None,
         };

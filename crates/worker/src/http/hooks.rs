@@ -34,11 +34,8 @@ pub(super) async fn post(
     let limit = api.context.settings.hook.body_max_bytes;
     let raw = body.map_err(|error| body_error(&error, limit, "hook.body_max_bytes"))?;
     let event_id = header_value(&headers, EVENT_ID_HEADER)?.unwrap_or_else(EventId::mint);
-    let now = api.context.clock.now();
-    // A hook's clock is this machine's; a time to come is a slip and would hold up the order.
-    let fired_at = header_value(&headers, FIRED_AT_HEADER)?
-        .map_or(now, Timestamp)
-        .min(now);
+    let fired_at =
+        header_value(&headers, FIRED_AT_HEADER)?.map_or_else(|| api.context.clock.now(), Timestamp);
     let incoming = Incoming {
         agent: &agent,
         event_id,
