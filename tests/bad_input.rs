@@ -180,6 +180,38 @@ fn bad_event_in_a_sessions_spool_file_does_not_hold_up_the_good_ones() {
 }
 
 #[test]
+fn bad_event_that_cannot_be_set_aside_is_kept_in_the_spool() {
+    let home = Home::new();
+    let worker = home.start();
+    let rejected = home.layout().rejected_dir();
+    fs::remove_dir_all(&rejected).expect("the directory is removed");
+    fs::write(&rejected, "in the way").expect("the way is blocked");
+    worker
+        .api()
+        .post_hook("claude-code", "no JSON")
+        .error(503, "not_set_aside");
+    home.hook("claude-code", "no JSON").silence();
+    assert_eq!(home.spool_files(), 1);
+    fs::remove_file(&rejected).expect("the way is free");
+    wait_until("the event is set aside", LIMIT, || {
+        let spool = worker.api().doctor().spool;
+        ok_if(spool.rejected_count == 1 && home.spool_files() == 0, spool)
+    });
+}
+
+#[test]
+fn bad_event_that_comes_twice_is_set_aside_once() {
+    let home = Home::new();
+    let worker = home.start();
+    let firing = [("sessiond-event-id", "01900000-0000-7000-8000-000000000001")];
+    for _ in 0..2 {
+        let refused = worker.api().post_firing("claude-code", "no JSON", &firing);
+        refused.error(400, "payload_not_json");
+    }
+    assert_eq!(worker.api().doctor().spool.rejected_count, 1);
+}
+
+#[test]
 fn unknown_events_and_fields_are_accepted() {
     let home = Home::new();
     let worker = home.start();

@@ -1,9 +1,14 @@
 //! The way of an event: from a hook's standard input to results, search, context and the next
 //! session's first words.
 
+use std::fs;
+
 use serde_json::{Value, json};
+use sessiond::clock::Clock;
 use sessiond::doctor::Verdict;
-use sessiond_queue::types::{Life, State};
+use sessiond::wire::frame::{self, Frame};
+use sessiond_queue::ids::Timestamp;
+use sessiond_queue::types::{Life, Receipt, State};
 
 use crate::support::payload::{self, Recorded, recorded_all};
 use crate::support::wait::ok_if;
@@ -217,6 +222,44 @@ fn context_waits_no_longer_than_it_may() {
         .silence();
     assert_eq!(home.api().messages("claude-code:new").len(), 1);
     assert_eq!(home.spool_files(), 0, "it was answered, not spooled");
+}
+
+#[test]
+fn end_that_fired_long_ago_still_drains() {
+    let home = Home::new()
+        .with("rehearsal.delay_ms", 600_000)
+        .with("session.generator_stop_wait_ms", 10);
+    let worker = home.start();
+    let api = worker.api();
+    let prompt = api.accept(payload::prompt("s", "stuck"));
+    let firing = [("sessiond-fired-at", "1000")];
+    let end = api.post_firing(AGENT, payload::session_end("s"), &firing);
+    let end: Receipt = end.json();
+    assert_eq!(api.message(end.message.0).accepted_at, Timestamp(1000));
+    let drain_until = api.session("claude-code:s").session.drain_until;
+    assert!(
+        drain_until > Some(api.message(prompt.message.0).accepted_at),
+        "{drain_until:?}"
+    );
+}
+
+#[test]
+fn spooled_event_from_a_time_to_come_is_of_now() {
+    let home = Home::new();
+    let spool = home.layout().spool_dir();
+    fs::create_dir_all(&spool).expect("the spool is made");
+    let fired_at_ms = Clock.now().0 + 86_400_000;
+    let frame = frame::encode(&Frame {
+        event_id: "01900000-0000-7000-8000-000000000001",
+        fired_at_ms,
+        agent: AGENT,
+        payload: payload::prompt("s", "hello").as_bytes(),
+    });
+    fs::write(spool.join("claude-code-s.spool"), frame).expect("the event is spooled");
+    let worker = home.start();
+    worker.wait_idle();
+    let accepted_at = worker.api().messages("claude-code:s")[0].accepted_at;
+    assert!(accepted_at.0 < fired_at_ms, "{accepted_at:?}");
 }
 
 /// What a hook's answer tells the agent, with the form checked.

@@ -3,6 +3,7 @@
 //! Reads the payload by its agent's rules, stores it, wakes its session. What can never be accepted
 //! is set aside here, so that no caller can forget to.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,15 @@ pub enum AcceptError {
     /// The queue did not take it.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),
+    /// It can never be accepted, and could not be set aside either.
+    #[error("set an event aside that cannot be accepted ({reason})")]
+    NotSetAside {
+        /// Why it cannot be accepted: a word for programs.
+        reason: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl AcceptError {
@@ -68,13 +78,15 @@ impl AcceptError {
             Self::UnknownAgent(_) => "unknown_agent",
             Self::Payload(error) => error.code(),
             Self::Enqueue(error) => enqueue_code(error),
+            Self::NotSetAside { .. } => "not_set_aside",
         }
     }
 
-    /// Whether the same event may be accepted later.
+    /// Whether whoever has the event must keep it and hand it over again; otherwise it was set aside.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::UnknownAgent(_) | Self::Payload(_) => false,
+            Self::NotSetAside { .. } => true,
             Self::Enqueue(error) => match error {
                 EnqueueError::SessionFull { .. }
                 | EnqueueError::QueueFull { .. }
@@ -118,22 +130,26 @@ impl Acceptor {
         }
     }
 
-    /// Stores one event. What can never be accepted is set aside before the error is returned.
+    /// Stores one event. What can never be accepted is set aside before the error is returned; an
+    /// event that could not be set aside either is a temporary error.
     pub async fn accept(&self, incoming: Incoming<'_>) -> Result<Accepted, AcceptError> {
-        let accepted = self.try_accept(incoming).await;
-        if let Err(error) = &accepted {
-            let agent = incoming.agent.to_owned();
-            if error.is_temporary() {
-                tracing::warn!(
-                    agent,
-                    error = crate::errors::chain(error),
-                    "event not accepted yet"
-                );
-            } else {
-                self.put_aside(agent, error, incoming.raw.to_vec()).await;
-            }
-        }
-        accepted
+        let error = match self.try_accept(incoming).await {
+            Ok(accepted) => return Ok(accepted),
+            Err(error) if error.is_temporary() => error,
+            Err(error) => match self.put_aside(incoming, &error).await {
+                Ok(()) => return Err(error),
+                Err(source) => AcceptError::NotSetAside {
+                    reason: error.code(),
+                    source,
+                },
+            },
+        };
+        tracing::warn!(
+            agent = incoming.agent,
+            error = crate::errors::chain(&error),
+            "event not accepted yet"
+        );
+        Err(error)
     }
 
     async fn try_accept(&self, incoming: Incoming<'_>) -> Result<Accepted, AcceptError> {
@@ -179,16 +195,18 @@ impl Acceptor {
         })
     }
 
-    async fn put_aside(&self, agent: String, error: &AcceptError, raw: Vec<u8>) {
+    async fn put_aside(&self, incoming: Incoming<'_>, error: &AcceptError) -> io::Result<()> {
         let (code, message) = (error.code(), crate::errors::chain(error));
-        tracing::warn!(agent, code, message, bytes = raw.len(), "event set aside");
+        let (agent, bytes) = (incoming.agent, incoming.raw.len());
+        tracing::warn!(agent, code, message, bytes, "event refused");
+        let (agent, raw) = (agent.to_owned(), incoming.raw.to_vec());
+        let event_id = Some(incoming.event_id);
         let set_aside = Arc::clone(&self.set_aside);
         let now = self.context.clock.now();
-        let put = move || set_aside.put(now, &agent, code, &message, &raw);
-        match tokio::task::spawn_blocking(put).await {
-            Ok(Ok(_path)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "an event could not be set aside"),
-            Err(error) => tracing::error!(%error, "setting an event aside panicked"),
-        }
+        let put = move || set_aside.put(now, event_id, &agent, code, &message, &raw);
+        tokio::task::spawn_blocking(put)
+            .await
+            .map_err(io::Error::other)?
+            .map(drop)
     }
 }

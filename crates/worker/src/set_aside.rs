@@ -6,10 +6,10 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use sessiond_queue::ids::Timestamp;
+use sessiond_queue::ids::{EventId, Timestamp};
 
 /// Files that are kept: more than a person will look at.
 const FILES_MAX: usize = 256;
@@ -22,6 +22,12 @@ const LINE_MAX_BYTES: usize = 512;
 
 /// How the files' names end.
 const EXTENSION: &str = "event";
+
+/// Stands in a file's name for the id of an event whose id is not known.
+const NO_ID: &str = "unknown";
+
+/// The file that is being written.
+const UNNAMED: &str = "unnamed";
 
 /// One byte for each file that made room for a newer one.
 const FORGOTTEN: &str = "forgotten";
@@ -65,13 +71,15 @@ impl SetAside {
     }
 
     /// Keeps one event, on disk when this returns, and answers where. `reason` is a word for
-    /// programs, `message` a sentence for people.
+    /// programs, `message` a sentence for people. An event that is kept already, by its id, is
+    /// kept once; without an id it is one of its own.
     ///
     /// # Errors
     /// The disk does not take it; nothing is left behind.
     pub fn put(
         &self,
         now: Timestamp,
+        event_id: Option<EventId>,
         agent: &str,
         reason: &str,
         message: &str,
@@ -83,37 +91,45 @@ impl SetAside {
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)?;
-        self.make_room(raw.len() as u64)?;
-        loop {
-            *next += 1;
-            let word = reason.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-            let name = format!("{:013}-{:06}-{word}.{EXTENSION}", now.0, *next);
-            let path = self.dir.join(name);
-            let opened = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path);
-            let file = match opened {
-                // Of an earlier run in the same millisecond.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                opened => opened?,
-            };
-            let head = format!(
-                "at: {}\nagent: {}\nreason: {}\nmessage: {}\nbytes: {}\n\n",
-                now.0,
-                one_line(agent),
-                one_line(reason),
-                one_line(message),
-                raw.len(),
-            );
-            if let Err(error) = write(file, head.as_bytes(), raw) {
-                // The first failure is the one to tell.
-                fs::remove_file(&path).ok();
-                return Err(error);
-            }
-            return Ok(path);
+        let files = self.files()?;
+        let event_id = event_id.map_or_else(|| NO_ID.to_owned(), |id| id.to_string());
+        let ending = format!("-{event_id}.{EXTENSION}");
+        if event_id != NO_ID
+            && let Some((path, _)) = files.iter().find(|(path, _)| ends_with(path, &ending))
+        {
+            return Ok(path.clone());
         }
+        self.make_room(files, raw.len() as u64)?;
+        let word = reason.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let path = loop {
+            *next += 1;
+            let name = format!("{:013}-{:06}-{word}{ending}", now.0, *next);
+            let path = self.dir.join(name);
+            // There may be one of an earlier run in the same millisecond.
+            if !path.try_exists()? {
+                break path;
+            }
+        };
+        let head = format!(
+            "at: {}\nevent: {event_id}\nagent: {}\nreason: {}\nmessage: {}\nbytes: {}\n\n",
+            now.0,
+            one_line(agent),
+            one_line(reason),
+            one_line(message),
+            raw.len(),
+        );
+        // Named only once it is whole: half a file must not stand for the event after a crash.
+        let unnamed = self.dir.join(UNNAMED);
+        let written = write(&unnamed, head.as_bytes(), raw)
+            .and_then(|()| fs::rename(&unnamed, &path))
+            .and_then(|()| File::open(&self.dir)?.sync_all());
+        if let Err(error) = written {
+            // The first failure is the one to tell.
+            fs::remove_file(&unnamed).ok();
+            fs::remove_file(&path).ok();
+            return Err(error);
+        }
+        Ok(path)
     }
 
     /// What is kept, oldest first. Files that are not ours are left out.
@@ -151,8 +167,7 @@ impl SetAside {
         Ok(files)
     }
 
-    fn make_room(&self, added: u64) -> io::Result<()> {
-        let files = self.files()?;
+    fn make_room(&self, files: Vec<(PathBuf, u64)>, added: u64) -> io::Result<()> {
         let mut count = files.len() + 1;
         let mut bytes = added + files.iter().map(|(_, bytes)| bytes).sum::<u64>();
         for (path, size) in files {
@@ -173,7 +188,18 @@ impl SetAside {
     }
 }
 
-fn write(mut file: File, head: &[u8], raw: &[u8]) -> io::Result<()> {
+fn ends_with(path: &Path, ending: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.ends_with(ending))
+}
+
+fn write(path: &Path, head: &[u8], raw: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(head)?;
     file.write_all(raw)?;
     file.sync_data()
@@ -214,8 +240,6 @@ fn read_head(path: PathBuf) -> io::Result<Rejected> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn small(dir: &Path, files_max: usize, bytes_max: u64) -> SetAside {
@@ -233,7 +257,14 @@ mod tests {
         assert_eq!(aside.list().expect("list"), []);
         let raw = b"{\n\n\xff";
         let path = aside
-            .put(Timestamp(5), "codex", "invalid-json", "no\nobject", raw)
+            .put(
+                Timestamp(5),
+                None,
+                "codex",
+                "invalid-json",
+                "no\nobject",
+                raw,
+            )
             .expect("put");
         let wanted = Rejected {
             path: path.clone(),
@@ -248,11 +279,46 @@ mod tests {
     }
 
     #[test]
+    fn event_with_an_id_is_kept_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let aside = SetAside::new(dir.path().to_owned());
+        let put = |at, id| {
+            let put = aside.put(Timestamp(at), id, "a", "r", "m", b"x");
+            put.expect("put")
+        };
+        let id = Some(EventId::mint());
+        assert_eq!(put(1, id), put(2, id));
+        assert_ne!(put(3, Some(EventId::mint())), put(3, None));
+        put(3, None);
+        let kept: Vec<_> = aside
+            .list()
+            .expect("list")
+            .iter()
+            .map(|one| one.at.0)
+            .collect();
+        assert_eq!(kept, [1, 3, 3, 3]);
+    }
+
+    #[test]
+    fn half_a_file_does_not_stand_for_its_event() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let aside = SetAside::new(dir.path().to_owned());
+        // As a crash leaves it.
+        fs::write(dir.path().join(UNNAMED), "at: 1\nevent: ").expect("write");
+        assert_eq!(aside.list().expect("list"), []);
+        let id = Some(EventId::mint());
+        aside
+            .put(Timestamp(2), id, "a", "r", "m", b"x")
+            .expect("put");
+        assert_eq!(aside.list().expect("list").len(), 1);
+    }
+
+    #[test]
     fn name_of_a_reason_cannot_leave_the_directory() {
         let dir = tempfile::tempdir().expect("a directory");
         let aside = SetAside::new(dir.path().to_owned());
         let path = aside
-            .put(Timestamp(1), "", "../../x", "", b"")
+            .put(Timestamp(1), None, "", "../../x", "", b"")
             .expect("put");
         assert_eq!(path.parent(), Some(dir.path()));
     }
@@ -262,7 +328,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let aside = small(dir.path(), 3, 1 << 20);
         for at in 1..=5 {
-            let put = aside.put(Timestamp(at), "a", "r", "m", b"x");
+            let put = aside.put(Timestamp(at), None, "a", "r", "m", b"x");
             put.expect("put");
         }
         let kept: Vec<_> = aside
@@ -279,7 +345,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let aside = small(dir.path(), 100, 1000);
         for at in 1..=3 {
-            let put = aside.put(Timestamp(at), "a", "r", "m", &[b'x'; 600]);
+            let put = aside.put(Timestamp(at), None, "a", "r", "m", &[b'x'; 600]);
             put.expect("put");
         }
         let kept = aside.list().expect("list");

@@ -110,6 +110,9 @@ impl From<AcceptError> for ApiError {
             AcceptError::Payload(_) => {
                 Self::new(StatusCode::BAD_REQUEST, error.code(), chain(&error))
             }
+            AcceptError::NotSetAside { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), chain(&error))
+            }
         }
     }
 }

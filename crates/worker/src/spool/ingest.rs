@@ -171,7 +171,9 @@ fn put_aside(
 ) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let message = format!("part of the spool file {name} could not be read");
-    set_aside.put(now, "", reason, &message, raw).map(drop)
+    set_aside
+        .put(now, None, "", reason, &message, raw)
+        .map(drop)
 }
 
 async fn blocking<T: Send + 'static>(
