@@ -246,8 +246,8 @@ fn end_that_fired_long_ago_still_drains() {
 #[test]
 fn spooled_event_from_a_time_to_come_is_of_now() {
     let home = Home::new();
-    let spool = home.layout().spool_dir();
-    fs::create_dir_all(&spool).expect("the spool is made");
+    home.hook(AGENT, payload::prompt("other", "makes the spool"))
+        .silence();
     let fired_at_ms = Clock.now().0 + 86_400_000;
     let frame = frame::encode(&Frame {
         event_id: "01900000-0000-7000-8000-000000000001",
@@ -255,7 +255,8 @@ fn spooled_event_from_a_time_to_come_is_of_now() {
         agent: AGENT,
         payload: payload::prompt("s", "hello").as_bytes(),
     });
-    fs::write(spool.join("claude-code-s.spool"), frame).expect("the event is spooled");
+    let file = home.layout().spool_dir().join("claude-code-s.spool");
+    fs::write(file, frame).expect("the event is spooled");
     let worker = home.start();
     worker.wait_idle();
     let accepted_at = worker.api().messages("claude-code:s")[0].accepted_at;
