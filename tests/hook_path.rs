@@ -43,6 +43,23 @@ fn check_all(home: &Home, worker: &Worker, count: i64) {
 }
 
 #[test]
+fn event_that_is_refused_before_it_is_read_is_not_lost() {
+    let home = Home::new().with("hook.body_max_bytes", 1_000);
+    let worker = home.start();
+    let long = "x".repeat(2_000);
+    home.hook(
+        AGENT,
+        payload::event("s", "Note", json!({ "number": 0, "text": long })),
+    )
+    .silence();
+    wait_until("the event is taken from the spool", LIMIT, || {
+        let stored = home.database().stats().accepted;
+        ok_if(stored == 1, stored)
+    });
+    check_all(&home, &worker, 1);
+}
+
+#[test]
 fn events_without_a_worker_are_stored_once_one_comes() {
     let home = Home::new();
     for number in 0..3 {

@@ -11,6 +11,7 @@ use super::fake_worker::{FakeWorker, Reply};
 use super::run::{HOOK, Home, Input, payload, run, run_on, start, wait_for};
 
 const FOR_AGENT: &str = "sessiond-output: agent\r\n";
+const SET_ASIDE: &str = "sessiond-set-aside: 1\r\n";
 
 /// Far beyond the hook's deadline, and far below never.
 const SOON: Duration = Duration::from_secs(5);
@@ -80,15 +81,19 @@ fn half_an_answer_for_the_agent_is_none() {
 #[test]
 fn refused_event_is_the_workers_to_set_aside() {
     for status in [400, 404, 413, 415, 422] {
-        check(Reply::new(status, FOR_AGENT, "no"), false, "");
+        let headers = format!("{SET_ASIDE}{FOR_AGENT}");
+        check(Reply::new(status, &headers, "no"), false, "");
     }
 }
 
 #[test]
 fn event_that_was_not_taken_is_spooled_under_its_id() {
-    for status in [301, 408, 429, 500, 503] {
+    for status in [301, 400, 404, 408, 413, 429, 500, 503] {
         check(Reply::new(status, FOR_AGENT, "no"), true, "");
     }
+    check(Reply::new(400, "sessiond-set-aside: 0\r\n", "no"), true, "");
+    let half = format!("HTTP/1.1 400 Bad\r\n{SET_ASIDE}");
+    check(Reply::Bytes(half.into_bytes()), true, "");
     for broken in [
         "",
         "HTTP/1.1 20",
@@ -102,8 +107,8 @@ fn event_that_was_not_taken_is_spooled_under_its_id() {
 #[test]
 fn early_refusal_of_a_large_event_is_understood() {
     let home = Home::new();
-    let reply = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n";
-    let _worker = FakeWorker::start(&home.layout, Reply::Early(reply.to_vec()));
+    let reply = format!("HTTP/1.1 413 Too Large\r\n{SET_ASIDE}content-length: 0\r\n\r\n");
+    let _worker = FakeWorker::start(&home.layout, Reply::Early(reply.into_bytes()));
     let mut hook = home.hook();
     // Ten megabytes take their time on a loaded machine.
     let hook = hook.env("SESSIOND_HOOK_DEADLINE_MS", "10000");
@@ -183,7 +188,7 @@ fn socket_with_a_long_path_is_reached() {
 #[test]
 fn unusable_input_reaches_the_worker_unchanged() {
     let home = Home::new();
-    let worker = FakeWorker::start(&home.layout, Reply::new(400, "", ""));
+    let worker = FakeWorker::start(&home.layout, Reply::new(400, SET_ASIDE, ""));
     let large = vec![b'['; 10 << 20];
     for input in [&b""[..], b"\n", b"{", b"null", b"\xff\xfe\0", &large] {
         let mut hook = home.hook();

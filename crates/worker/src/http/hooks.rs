@@ -16,10 +16,12 @@ use tokio::time::Instant;
 
 use super::extract::body_error;
 use super::{Api, ApiError};
-use crate::accept::{ContextWanted, Incoming};
+use crate::accept::{AcceptError, ContextWanted, Incoming};
 use crate::agents::context_output;
 use crate::sessions::SessionEvent;
-use crate::wire::http::{EVENT_ID_HEADER, FIRED_AT_HEADER, OUTPUT_AGENT, OUTPUT_HEADER};
+use crate::wire::http::{
+    EVENT_ID_HEADER, FIRED_AT_HEADER, IS_SET_ASIDE, OUTPUT_AGENT, OUTPUT_HEADER, SET_ASIDE_HEADER,
+};
 
 /// Sessions of a project that are looked at for one that is just closing.
 const SIBLINGS_MAX: u32 = 20;
@@ -42,7 +44,10 @@ pub(super) async fn post(
         fired_at,
         raw: &raw,
     };
-    let accepted = api.acceptor.accept(incoming).await?;
+    let accepted = match api.acceptor.accept(incoming).await {
+        Ok(accepted) => accepted,
+        Err(error) => return Ok(refusal(error)),
+    };
     if let Some(wanted) = &accepted.context {
         // The event is on disk; an answer that cannot be made is no reason to refuse it.
         match output(&api, wanted, &accepted.kind, accepted.receipt.session).await {
@@ -63,6 +68,18 @@ pub(super) async fn post(
         }
     }
     Ok((StatusCode::ACCEPTED, Json(accepted.receipt)).into_response())
+}
+
+/// Tells the hook whether the event is settled. Whatever was refused earlier was not set aside, and
+/// does not say so.
+fn refusal(error: AcceptError) -> Response {
+    let is_set_aside = !error.is_temporary();
+    let refused = ApiError::from(error);
+    if is_set_aside {
+        ([(SET_ASIDE_HEADER, IS_SET_ASIDE)], refused).into_response()
+    } else {
+        refused.into_response()
+    }
 }
 
 fn header_value<T: std::str::FromStr>(

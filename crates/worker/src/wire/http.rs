@@ -12,6 +12,13 @@ pub const OUTPUT_HEADER: &str = "sessiond-output";
 /// See [`OUTPUT_HEADER`].
 pub const OUTPUT_AGENT: &str = "agent";
 
+/// Marks a refusal whose event the worker has set aside, by the value [`IS_SET_ASIDE`]. Without it
+/// whoever sent the event still has to keep it.
+pub const SET_ASIDE_HEADER: &str = "sessiond-set-aside";
+
+/// See [`SET_ASIDE_HEADER`].
+pub const IS_SET_ASIDE: &str = "1";
+
 /// The path that takes events of `agent`, with the name percent-encoded.
 pub fn hook_path(agent: &str) -> String {
     let mut path = String::from("/v1/hooks/");

@@ -15,7 +15,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use crate::deadline::Deadline;
 use crate::event::Event;
-use crate::wire::http::{EVENT_ID_HEADER, FIRED_AT_HEADER, OUTPUT_AGENT, OUTPUT_HEADER, hook_path};
+use crate::wire::http::{
+    EVENT_ID_HEADER, FIRED_AT_HEADER, IS_SET_ASIDE, OUTPUT_AGENT, OUTPUT_HEADER, SET_ASIDE_HEADER,
+    hook_path,
+};
 use crate::wire::limits::OUTPUT_MAX_BYTES;
 use crate::wire::socket::socket_address;
 
@@ -127,8 +130,12 @@ fn receive(stream: &mut UnixStream, deadline: &Deadline) -> Option<Delivery> {
             output: receive_output(stream, reply, deadline),
         }),
         201..=299 => Some(Delivery::Accepted { output: None }),
-        408 | 429 => None,
-        400..=499 => Some(Delivery::Refused),
+        400..=499 => {
+            let body_at = receive_head(stream, &mut reply, deadline)?;
+            let head = str::from_utf8(&reply[..body_at]).ok()?;
+            let is_set_aside = header(head, SET_ASIDE_HEADER) == Some(IS_SET_ASIDE);
+            is_set_aside.then_some(Delivery::Refused)
+        }
         _ => None,
     }
 }
@@ -139,14 +146,7 @@ fn receive_output(
     mut reply: Vec<u8>,
     deadline: &Deadline,
 ) -> Option<Vec<u8>> {
-    let body_at = loop {
-        if let Some(end) = reply.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if reply.len() > HEAD_MAX_BYTES || !receive_more(stream, &mut reply, deadline) {
-            return None;
-        }
-    };
+    let body_at = receive_head(stream, &mut reply, deadline)?;
     let head = str::from_utf8(&reply[..body_at]).ok()?;
     if header(head, OUTPUT_HEADER)? != OUTPUT_AGENT {
         return None;
@@ -162,6 +162,22 @@ fn receive_output(
     }
     reply.truncate(body_at + length);
     Some(reply.split_off(body_at))
+}
+
+/// Where the body of a reply begins, once all headers are there.
+fn receive_head(
+    stream: &mut UnixStream,
+    reply: &mut Vec<u8>,
+    deadline: &Deadline,
+) -> Option<usize> {
+    loop {
+        if let Some(end) = reply.windows(4).position(|four| four == b"\r\n\r\n") {
+            return Some(end + 4);
+        }
+        if reply.len() > HEAD_MAX_BYTES || !receive_more(stream, reply, deadline) {
+            return None;
+        }
+    }
 }
 
 /// Whether another piece of the reply came before its end and the deadline.
