@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sessiond_queue::error::EnqueueError;
 use sessiond_queue::ids::{EventId, Timestamp};
-use sessiond_queue::types::{Enqueue, Receipt, SessionRef};
+use sessiond_queue::types::{Effect, Enqueue, Receipt, SessionRef};
 
 use crate::agents::{Agent, PayloadError, Projects, UnknownAgent, read_event};
 use crate::sessions::{Context, Sessions};
@@ -182,9 +182,13 @@ impl Acceptor {
             accepted_at: incoming.fired_at.min(now),
         };
         let receipt = self.context.store.enqueue(enqueue, now).await?;
-        if !receipt.duplicate {
-            self.sessions.wake(receipt.session, &event.effect).await;
-        }
+        // A duplicate had its effect when it came first; but that it comes again may mean that
+        // whoever took it in was cut off before the wake-up.
+        let effect = match receipt.duplicate {
+            true => &Effect::None,
+            false => &event.effect,
+        };
+        self.sessions.wake(receipt.session, effect).await;
         let context = project
             .filter(|_| event.wants_context)
             .map(|project| ContextWanted { agent, project });
