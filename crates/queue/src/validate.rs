@@ -37,8 +37,7 @@ pub(crate) fn event(event: &Enqueue, limits: &Limits) -> Result<(), EnqueueError
     not_empty("payload", &event.payload)?;
     name("kind", &event.kind)?;
     if let SessionRef::Key { agent, key } = &event.session {
-        name("agent", agent)?;
-        name("key", key)?;
+        session_key(agent, key)?;
     }
     if let Some(agent_id) = &event.agent_id {
         name("agent_id", agent_id)?;
@@ -52,8 +51,7 @@ pub(crate) fn event(event: &Enqueue, limits: &Limits) -> Result<(), EnqueueError
 
 /// Checks an open; the metadata is checked once it is merged.
 pub(crate) fn open(open: &OpenSession) -> Result<(), SessionError> {
-    name("agent", &open.agent)?;
-    name("key", &open.key)?;
+    session_key(&open.agent, &open.key)?;
     places(open.cwd.as_deref(), open.project.as_deref())?;
     Ok(())
 }
@@ -101,6 +99,18 @@ pub(crate) fn results_bytes(confirm: &Confirm) -> usize {
 /// The first `max` bytes of a text, or a few fewer, so that no character is cut.
 pub(crate) fn kept(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
+}
+
+/// A session is called `agent:key`, so that the first colon ends the agent's name.
+fn session_key(agent: &str, key: &str) -> Result<(), Invalid> {
+    name("agent", agent)?;
+    if agent.contains(':') {
+        return Err(Invalid {
+            field: "agent",
+            problem: "has a colon".to_owned(),
+        });
+    }
+    name("key", key)
 }
 
 fn name(field: &'static str, text: &str) -> Result<(), Invalid> {

@@ -195,7 +195,7 @@ pub async fn payload_at_its_limit_is_taken(q: &Bench) {
 }
 
 /// Names have a length, and the error says which field it was.
-pub async fn empty_and_long_fields_are_refused(q: &Bench) {
+pub async fn fields_that_are_empty_long_or_ambiguous_are_refused(q: &Bench) {
     let name = |extra: usize| "n".repeat(NAME_MAX_BYTES + extra);
     let path = |extra: usize| "p".repeat(PATH_MAX_BYTES + extra);
     let full = Enqueue {
@@ -227,7 +227,8 @@ pub async fn empty_and_long_fields_are_refused(q: &Bench) {
         .iter()
         .chain([&payload])
         .map(|spoil| (spoil, String::new()));
-    for ((wanted, spoil), text) in too_long.chain(empty) {
+    let colon = names.iter().take(1).map(|spoil| (spoil, "a:b".to_owned()));
+    for ((wanted, spoil), text) in too_long.chain(empty).chain(colon) {
         let mut event = event("a");
         spoil(&mut event, text);
         match q.store.enqueue(event, NOW).await {

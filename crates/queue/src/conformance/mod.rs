@@ -49,7 +49,7 @@ macro_rules! conformance_tests {
                 dedup_window_is_inclusive
                 dedup_holds_within_a_batch
                 payload_at_its_limit_is_taken
-                empty_and_long_fields_are_refused
+                fields_that_are_empty_long_or_ambiguous_are_refused
                 session_depth_is_limited
                 queue_depth_is_limited
                 duplicate_is_answered_when_full

@@ -36,6 +36,22 @@ pub async fn open_gets_or_creates(q: &Bench) {
         refused,
         Err(SessionError::InvalidField { field: "key", .. })
     ));
+    let ambiguous = OpenSession {
+        agent: "a:b".to_owned(),
+        key: "c".to_owned(),
+        ..nameless.clone()
+    };
+    let refused = q.store.open_session(ambiguous, NOW).await;
+    assert!(matches!(
+        refused,
+        Err(SessionError::InvalidField { field: "agent", .. })
+    ));
+    let named = OpenSession {
+        key: "b:c".to_owned(),
+        ..nameless.clone()
+    };
+    let opened = q.store.open_session(named, NOW).await;
+    assert_eq!(opened.expect("the session opens").key, "b:c");
     let placed = OpenSession {
         key: "a".to_owned(),
         cwd: Some("/p/x".to_owned()),

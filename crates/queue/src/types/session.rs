@@ -7,7 +7,7 @@ use crate::ids::{Epoch, SessionId, Timestamp};
 /// Get-or-create of a session without a message.
 #[derive(Clone, Debug)]
 pub struct OpenSession {
-    /// The agent, for example `claude-code`.
+    /// The agent, for example `claude-code`; without a colon.
     pub agent: String,
     /// The agent's own id of the session.
     pub key: String,
