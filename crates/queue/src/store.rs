@@ -90,7 +90,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(), SessionError>;
 
     /// Marks a session as closing and begins its next epoch, unless it is marked already: then
-    /// the deeper depth counts. With `only_if_draining` nothing happens when the drain was called
+    /// the deeper depth counts. A mark that becomes one of a purge forgets the prompt, unless the
+    /// session is to be reopened: then the prompt may be one that came since. With `only_if_draining` nothing happens when the drain was called
     /// off.
     async fn mark_closing(
         &self,
@@ -100,8 +101,8 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Marked, SessionError>;
 
-    /// Deletes messages and results of all epochs before the present one, and forgets checkpoint,
-    /// prompt and usage. Idempotent; only for a session that is closing with depth purge.
+    /// Deletes messages and results of all epochs before the present one, and forgets checkpoint
+    /// and usage. Idempotent; only for a session that is closing with depth purge.
     async fn purge_rows(&self, session: SessionId, now: Timestamp) -> Result<(), SessionError>;
 
     /// Clears the closing mark: the session is ended, open again if a start or a prompt came

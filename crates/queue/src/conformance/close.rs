@@ -239,6 +239,30 @@ pub async fn purge_keeps_events_accepted_while_closing(q: &Bench) {
     assert_eq!(q.work(session).await, meanwhile.message);
 }
 
+/// Neither the one that came after the mark of the purge, nor one before the mark became one.
+pub async fn purge_keeps_the_prompt_that_came_while_closing(q: &Bench) {
+    let prompt = |text: &str| Effect::Prompt(text.to_owned());
+    let session = q.put_effect("a", prompt("old")).await.session;
+    q.mark(session, CloseDepth::Purge).await;
+    assert_eq!(q.session(session).await.prompt, None);
+    q.put_effect("a", prompt("new")).await;
+    q.mark(session, CloseDepth::Purge).await;
+    q.purge(session).await;
+    assert_eq!(q.finish_close(session).await.life, Some(Life::Open));
+    let kept = q.session(session).await;
+    assert_eq!(
+        (kept.prompt.as_deref(), kept.prompt_number),
+        (Some("new"), 1)
+    );
+
+    q.mark(session, CloseDepth::Close).await;
+    q.put_effect("a", prompt("newer")).await;
+    q.mark(session, CloseDepth::Purge).await;
+    q.purge(session).await;
+    q.finish_close(session).await;
+    assert_eq!(q.session(session).await.prompt.as_deref(), Some("newer"));
+}
+
 /// A purge deletes nothing that was not asked to go.
 pub async fn purge_is_only_for_a_purge_mark(q: &Bench) {
     let session = q.put(event("a")).await.session;

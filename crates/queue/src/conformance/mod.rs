@@ -127,6 +127,7 @@ macro_rules! conformance_tests {
                 finish_without_a_mark_answers_the_life
                 purged_session_is_gone
                 purge_keeps_events_accepted_while_closing
+                purge_keeps_the_prompt_that_came_while_closing
                 purge_is_only_for_a_purge_mark
                 purged_key_begins_anew
             }

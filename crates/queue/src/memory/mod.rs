@@ -351,6 +351,11 @@ impl Store for MemoryStore {
         let deeper = session
             .close_depth
             .map_or(depth, |marked| marked.max(depth));
+        let begins_purge = deeper == CloseDepth::Purge && session.close_depth != Some(deeper);
+        if begins_purge && !entry.reopen {
+            session.prompt = None;
+            session.prompt_number = 0;
+        }
         session.close_depth = Some(deeper);
         Ok(Marked::Closing(deeper))
     }
@@ -362,8 +367,6 @@ impl Store for MemoryStore {
             return Ok(());
         }
         entry.checkpoint = None;
-        entry.session.prompt = None;
-        entry.session.prompt_number = 0;
         entry.session.usage = Usage::default();
         let epoch = entry.session.epoch;
         let model = &mut *model;

@@ -7,8 +7,8 @@ use super::enqueue::insert_sessions;
 use super::request::Operation;
 use super::rows::{self, Columns};
 use super::statements::{
-    BEGIN_GENERATION, COUNT_PURGED, DELETE_SESSION, GET_METADATA, GET_SESSION, HAS_ROWS, PURGE,
-    SET_METADATA,
+    BEGIN_GENERATION, CLEAR_PROMPT, COUNT_PURGED, DELETE_SESSION, GET_METADATA, GET_SESSION,
+    HAS_ROWS, PURGE, SET_METADATA,
 };
 use super::work::Work;
 use crate::error::{SessionError, StoreError};
@@ -148,9 +148,16 @@ impl Operation for MarkClosing {
         let Some(num) = work.session_num(self.session).await? else {
             return Ok(Err(SessionError::Unknown(self.session)));
         };
-        Ok(Ok(work.change_session(num, |row| {
-            row.mark_closing(self.depth, self.only_if_draining)
-        })))
+        let (marked, forgets_prompt) = work.change_session(num, |row| {
+            let was = row.close_depth;
+            let marked = row.mark_closing(self.depth, self.only_if_draining);
+            (marked, row.forget_prompt_if_purged(was))
+        });
+        if forgets_prompt {
+            let clear = CLEAR_PROMPT.query().bind(num);
+            clear.execute(&mut work.conn).await?;
+        }
+        Ok(Ok(marked))
     }
 }
 
@@ -182,18 +189,13 @@ impl Operation for PurgeRows {
             let (state, count): (_, i64) = (c.state()?, c.get()?);
             work.count(num, state, -count);
         }
-        work.change_session(num, |row| {
-            row.prompt_number = 0;
-            row.usage = Usage::default();
-            row.prompt = None;
-        });
+        work.change_session(num, |row| row.usage = Usage::default());
         let purge = PURGE
             .query()
             .bind(num)
             .bind(epoch)
             .bind(num)
             .bind(epoch)
-            .bind(num)
             .bind(num);
         purge.execute(&mut work.conn).await?;
         Ok(Ok(()))

@@ -137,6 +137,19 @@ impl SessionRow {
         Marked::Closing(depth)
     }
 
+    /// Forgets the prompt when a mark that was `was` before it has become one of a purge: at the
+    /// mark, since what comes from now on is not to be purged. Answers whether it did, for the
+    /// stored prompt. If somebody came since a shallower mark the prompt may be theirs, and stays.
+    pub(super) fn forget_prompt_if_purged(&mut self, was: Option<CloseDepth>) -> bool {
+        let purge = Some(CloseDepth::Purge);
+        let forgets = self.close_depth == purge && was != purge && !self.reopen;
+        if forgets {
+            self.prompt = None;
+            self.prompt_number = 0;
+        }
+        forgets
+    }
+
     /// Clears the mark of a session whose row stays.
     pub(super) fn finish_close(&mut self) -> Closed {
         if self.life == Life::Closing {

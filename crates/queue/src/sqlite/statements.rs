@@ -32,6 +32,7 @@ macro_rules! statements {
 
 statements! {
     BEGIN_GENERATION = "begin_generation";
+    CLEAR_PROMPT = "clear_prompt";
     COUNT_PURGED = "count_purged";
     DELETE_SESSION = "delete_session";
     DUE_AT = "due_at";

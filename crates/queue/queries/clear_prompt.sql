@@ -1,0 +1,1 @@
+UPDATE sessions SET prompt = NULL WHERE num = ?
