@@ -1,16 +1,18 @@
 //! One error type for each operation, one variant for each thing a caller may do something about.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::ids::{MessageId, SessionId};
 use crate::types::State;
 
 /// The store itself could not do it; the operation had no effect and may be repeated.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database refused a statement or could not write.
+    /// The database refused a statement or could not write; all requests of a transaction share
+    /// what it said.
     #[error("use the queue's database")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] Arc<sqlx::Error>),
     /// A stored row is not of the shape the code expects.
     #[error("read a stored row: {0}")]
     Corrupt(String),
@@ -20,6 +22,12 @@ pub enum StoreError {
     /// The store is closed, or its writer has ended.
     #[error("use the queue: it is closed")]
     Closed,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
 }
 
 /// A store could not be opened.

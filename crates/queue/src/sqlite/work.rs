@@ -53,9 +53,8 @@ impl Work {
         Ok(())
     }
 
-    /// Stores what is held, and commits.
+    /// Commits what was handed to the engine.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
-        self.store_changes().await?;
         sqlx::query("COMMIT").execute(&mut self.conn).await?;
         Ok(())
     }
@@ -70,7 +69,8 @@ impl Work {
         }
     }
 
-    /// Hands changed sessions and counters to the engine, for statements that read them.
+    /// Hands changed sessions and counters to the engine: before the commit, and for statements that
+    /// read them.
     pub(super) async fn store_changes(&mut self) -> Result<(), StoreError> {
         let changed = self.sessions.changed();
         for chunk in changed.chunks(ROWS_MAX) {

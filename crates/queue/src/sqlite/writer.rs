@@ -1,8 +1,9 @@
 //! The one task that writes: it turns requests into batches and batches into transactions.
 //!
 //! While one batch commits, the next requests gather in the channel, so that a batch is as large as
-//! the load makes it and nothing ever waits for company. A batch that fails is rolled back and its
-//! requests are repeated one by one, so that only the one at fault errs.
+//! the load makes it and nothing ever waits for company. A batch in which a statement fails is rolled
+//! back and its requests are repeated one by one, so that only the one at fault errs; when the
+//! transaction itself cannot be begun or committed none of them is, and all of them err.
 
 use sqlx::SqliteConnection;
 use tokio::sync::mpsc;
@@ -32,33 +33,53 @@ pub(super) async fn run(mut work: Work, mut requests: mpsc::Receiver<Request>) -
 
 /// Works a batch and sends every answer.
 async fn work_batch(work: &mut Work, batch: &mut Vec<Request>) {
-    let outcome = transact(work, batch).await;
-    match outcome {
+    match transact(work, batch).await {
         Ok(()) => batch.drain(..).for_each(Request::finish),
-        Err(error) if batch.len() > 1 => {
+        Err(Failure::Request(error)) if batch.len() > 1 => {
             tracing::warn!(%error, requests = batch.len(), "a batch failed, repeat it one by one");
-            for request in batch.drain(..) {
+            let mut rest = batch.drain(..);
+            while let Some(request) = rest.next() {
                 let mut single = [request];
                 let outcome = transact(work, &mut single).await;
                 let [request] = single;
                 match outcome {
                     Ok(()) => request.finish(),
-                    Err(error) => request.fail(error),
+                    Err(Failure::Request(error)) => request.fail(error),
+                    Err(Failure::Transaction(error)) => {
+                        fail_all(std::iter::once(request).chain(rest), &error);
+                        break;
+                    }
                 }
             }
         }
-        Err(error) => {
-            if let Some(request) = batch.pop() {
-                request.fail(error);
-            }
+        Err(Failure::Request(error) | Failure::Transaction(error)) => {
+            fail_all(batch.drain(..), &error);
         }
     }
 }
 
-async fn transact(work: &mut Work, batch: &mut [Request]) -> Result<(), StoreError> {
+fn fail_all(requests: impl Iterator<Item = Request>, error: &StoreError) {
+    requests.for_each(|request| request.fail(error.clone()));
+}
+
+/// Why a transaction did not come about.
+enum Failure {
+    /// A statement of one of its requests failed.
+    Request(StoreError),
+    /// It could not be begun or committed: the file is locked, or the disk is full.
+    Transaction(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Request(error)
+    }
+}
+
+async fn transact(work: &mut Work, batch: &mut [Request]) -> Result<(), Failure> {
     let outcome = match work.begin().await {
         Ok(()) => work_kinds(work, batch).await,
-        Err(error) => Err(error),
+        Err(error) => Err(Failure::Transaction(error)),
     };
     if outcome.is_err() {
         work.rollback().await;
@@ -68,7 +89,7 @@ async fn transact(work: &mut Work, batch: &mut [Request]) -> Result<(), StoreErr
 
 /// All requests of a batch are under way at once, so any order between them is right; this one
 /// lets a claim see the event that was sent with it.
-async fn work_kinds(work: &mut Work, batch: &mut [Request]) -> Result<(), StoreError> {
+async fn work_kinds(work: &mut Work, batch: &mut [Request]) -> Result<(), Failure> {
     let (mut enqueues, mut settles) = (Vec::new(), Vec::new());
     let (mut claims, mut singles) = (Vec::new(), Vec::new());
     for request in batch {
@@ -85,5 +106,6 @@ async fn work_kinds(work: &mut Work, batch: &mut [Request]) -> Result<(), StoreE
     for call in singles {
         call.run(work).await?;
     }
-    work.commit().await
+    work.store_changes().await?;
+    work.commit().await.map_err(Failure::Transaction)
 }
