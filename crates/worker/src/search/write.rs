@@ -84,22 +84,16 @@ impl SearchIndex {
     pub(super) async fn remove(&self, session: SessionId) -> Result<(), SearchError> {
         let mut writer = self.shared.writer.lock().await;
         let conn = writer.as_mut().ok_or(SearchError::Closed)?;
-        let mut transaction = conn.begin().await?;
-        for delete in [
-            include_str!("../../queries/search/delete_session_text.sql"),
-            include_str!("../../queries/search/delete_session_entries.sql"),
-        ] {
-            sqlx::query(delete)
-                .bind(session.to_string())
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        // synchronous=NORMAL syncs at checkpoints only, and a purge must not come undone.
-        sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        // NORMAL syncs at checkpoints only, and a purge must not come undone. A removal that is cut
+        // off here leaves FULL behind, which costs time only.
+        sqlx::raw_sql("PRAGMA synchronous = FULL")
             .execute(&mut *conn)
             .await?;
-        Ok(())
+        let removed = delete_session(conn, session).await;
+        sqlx::raw_sql("PRAGMA synchronous = NORMAL")
+            .execute(&mut *conn)
+            .await?;
+        Ok(removed?)
     }
 
     /// Empties the index and begins again with the first result.
@@ -128,6 +122,23 @@ impl SearchIndex {
         });
         Ok(entry.transpose()?)
     }
+}
+
+async fn delete_session(
+    conn: &mut SqliteConnection,
+    session: SessionId,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = conn.begin().await?;
+    for delete in [
+        include_str!("../../queries/search/delete_session_text.sql"),
+        include_str!("../../queries/search/delete_session_entries.sql"),
+    ] {
+        sqlx::query(delete)
+            .bind(session.to_string())
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await
 }
 
 async fn set_watermark(
