@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sessiond_queue::ids::Timestamp;
@@ -20,7 +21,8 @@ pub struct SpoolStatus {
     pub files: u64,
     /// Bytes of their files.
     pub bytes: u64,
-    /// When the oldest of these events fired.
+    /// When the oldest of these events fired; of a file whose first event cannot be read, when it
+    /// was last written to.
     pub oldest_at: Option<Timestamp>,
     /// Events that hooks could neither hand over nor spool, ever.
     pub lost: u64,
@@ -42,7 +44,8 @@ impl SpoolStatus {
         for path in spool_files(&layout.spool_dir())? {
             status.files += 1;
             status.bytes += length(&path);
-            let earlier = [status.oldest_at, fired_at(&path)];
+            let at = fired_at(&path).or_else(|| written_at(&path));
+            let earlier = [status.oldest_at, at];
             status.oldest_at = earlier.into_iter().flatten().min();
         }
         Ok(status)
@@ -61,8 +64,16 @@ fn fired_at(path: &Path) -> Option<Timestamp> {
     frame::peek_fired_at(&head).map(Timestamp)
 }
 
+fn written_at(path: &Path) -> Option<Timestamp> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    let ms = metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000;
+    Some(Timestamp(ms))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
     #[test]
@@ -89,5 +100,17 @@ mod tests {
         assert_eq!((status.files, status.lost, status.dropped), (2, 2, 0));
         assert_eq!(status.oldest_at, Some(Timestamp(700)));
         assert!(status.bytes > 20_000);
+    }
+
+    #[test]
+    fn unreadable_file_is_as_old_as_its_last_write() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let layout = Layout::at(dir.path().to_owned());
+        fs::create_dir(layout.spool_dir()).expect("create");
+        let file = File::create(layout.spool_dir().join("a.spool")).expect("create");
+        let written = UNIX_EPOCH + Duration::from_millis(900);
+        file.set_modified(written).expect("set");
+        let status = SpoolStatus::read(&layout).expect("read");
+        assert_eq!(status.oldest_at, Some(Timestamp(900)));
     }
 }
