@@ -411,6 +411,23 @@ fn limits_are_told_with_their_values() {
 }
 
 #[test]
+fn wrong_fields_of_a_payload_are_named() {
+    let home = Home::new();
+    let worker = home.start();
+    for (event, code, field) in [
+        (r#"{"session_id":"s"}"#, "field_missing", "hook_event_name"),
+        (
+            r#"{"session_id":7,"hook_event_name":"Stop"}"#,
+            "field_invalid",
+            "session_id",
+        ),
+    ] {
+        let refused = worker.api().post_hook("claude-code", event);
+        assert_eq!(refused.error(400, code)["details"]["field"], field);
+    }
+}
+
+#[test]
 fn malformed_firing_headers_are_named() {
     let home = Home::new();
     let worker = home.start();

@@ -97,6 +97,17 @@ impl PayloadError {
             Self::InvalidField { .. } => "field_invalid",
         }
     }
+
+    /// The field at fault, by the agent's name for it.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::MissingField { field } | Self::InvalidField { field, .. } => Some(field),
+            Self::Empty
+            | Self::InvalidUtf8 { .. }
+            | Self::InvalidJson { .. }
+            | Self::NotAnObject => None,
+        }
+    }
 }
 
 /// Reads one payload. A session that ends may still work its backlog for `drain_max` from `now` on.

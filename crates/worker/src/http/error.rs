@@ -107,8 +107,12 @@ impl From<AcceptError> for ApiError {
             AcceptError::UnknownAgent(_) => {
                 Self::new(StatusCode::NOT_FOUND, error.code(), chain(&error))
             }
-            AcceptError::Payload(_) => {
-                Self::new(StatusCode::BAD_REQUEST, error.code(), chain(&error))
+            AcceptError::Payload(ref payload) => {
+                let details = payload.field().map(|field| json!({ "field": field }));
+                Self {
+                    details: details.unwrap_or_else(|| json!({})),
+                    ..Self::new(StatusCode::BAD_REQUEST, error.code(), chain(&error))
+                }
             }
             AcceptError::NotSetAside { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), chain(&error))
