@@ -64,6 +64,10 @@ pub const LIST_DEFAULT: u32 = 100;
 /// Rows of a listing at most.
 pub const LIST_MAX: u32 = 1000;
 
+/// Bytes of payloads or results in a listing, unless one alone has more: what the worker and its
+/// client can hold beside everything else.
+pub const LIST_BYTES_MAX: usize = 8 << 20;
+
 /// Rows of a listing for what the caller asked: 0 means the default, and there is a most.
 pub(crate) fn list_limit(asked: u32) -> u32 {
     match asked {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{EnqueueError, SessionError};
 use crate::limits::{Limits, METADATA_MAX_BYTES, NAME_MAX_BYTES, PATH_MAX_BYTES};
-use crate::types::{Confirm, Enqueue, OpenSession, SessionRef};
+use crate::types::{Confirm, Enqueue, NewResult, OpenSession, SessionRef};
 
 /// A field that is not what it must be: its name, and what is wrong.
 pub(crate) struct Invalid {
@@ -88,12 +88,17 @@ pub(crate) fn oversize(confirm: &Confirm, limits: &Limits) -> Option<(&'static s
 
 /// Bytes of all text in a confirm's results.
 pub(crate) fn results_bytes(confirm: &Confirm) -> usize {
+    confirm.results.iter().map(result_bytes).sum()
+}
+
+/// Bytes of all text in a result.
+pub(crate) fn result_bytes(result: &NewResult) -> usize {
     let list = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
-    confirm
-        .results
-        .iter()
-        .map(|r| r.kind.len() + r.title.len() + r.body.len() + list(&r.files) + list(&r.tags))
-        .sum()
+    result.kind.len()
+        + result.title.len()
+        + result.body.len()
+        + list(&result.files)
+        + list(&result.tags)
 }
 
 /// The first `max` bytes of a text, or a few fewer, so that no character is cut.

@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 
 use super::model::Model;
 use crate::ids::SessionId;
-use crate::limits::list_limit;
+use crate::limits::{LIST_BYTES_MAX, list_limit};
 use crate::types::{
     Depth, Life, LifeCounts, Message, MessageFilter, ResultFilter, Session, SessionFilter, State,
     Stats, StoredResult, Unfinished,
 };
+use crate::validate::result_bytes;
 
 impl Model {
     pub(super) fn list_sessions(&self, filter: &SessionFilter) -> Vec<Session> {
@@ -64,10 +65,8 @@ impl Model {
                     && filter.state.is_none_or(|state| message.state == state)
                     && filter.after.is_none_or(|after| message.id > after)
             });
-        found
-            .take(list_limit(filter.limit) as usize)
-            .cloned()
-            .collect()
+        let found = found.take(list_limit(filter.limit) as usize).cloned();
+        within_bytes(found, |message| message.payload.len())
     }
 
     pub(super) fn list_results(&self, filter: &ResultFilter) -> Vec<StoredResult> {
@@ -90,7 +89,7 @@ impl Model {
             found.reverse();
         }
         found.truncate(list_limit(filter.limit) as usize);
-        found
+        within_bytes(found.into_iter(), |stored| result_bytes(&stored.result))
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -131,4 +130,15 @@ impl Model {
             .filter(|entry| entry.session.life == life);
         of_life.count() as i64
     }
+}
+
+/// As many as have room together, the first in any case.
+fn within_bytes<T>(found: impl Iterator<Item = T>, bytes: impl Fn(&T) -> usize) -> Vec<T> {
+    let mut total = 0;
+    let has_room = |(place, one): &(usize, T)| {
+        total += bytes(one);
+        *place == 0 || total <= LIST_BYTES_MAX
+    };
+    let listed = found.enumerate().take_while(has_room);
+    listed.map(|(_, one)| one).collect()
 }

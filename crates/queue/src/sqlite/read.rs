@@ -2,6 +2,7 @@
 //!
 //! A reader sees the last commit; it neither waits for the writer nor holds it up.
 
+use futures::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Acquire as _, QueryBuilder, Row as _, Sqlite, SqlitePool};
 
@@ -12,11 +13,12 @@ use super::statements::{
 };
 use crate::error::StoreError;
 use crate::ids::{MessageId, SessionId, Timestamp};
-use crate::limits::list_limit;
+use crate::limits::{LIST_BYTES_MAX, list_limit};
 use crate::types::{
     Message, MessageFilter, ResultFilter, Session, SessionFilter, State, Stats, StoredResult,
     Unfinished, Verification,
 };
+use crate::validate::result_bytes;
 
 pub(super) async fn session(
     pool: &SqlitePool,
@@ -85,14 +87,17 @@ pub(super) async fn messages(
     pool: &SqlitePool,
     filter: MessageFilter,
 ) -> Result<Vec<Message>, StoreError> {
-    list(pool, &mut messages_query(filter), rows::message).await
+    let bytes = |message: &Message| message.payload.len();
+    list_within_bytes(pool, &mut messages_query(filter), rows::message, bytes).await
 }
 
 pub(super) async fn results(
     pool: &SqlitePool,
     filter: ResultFilter,
 ) -> Result<Vec<StoredResult>, StoreError> {
-    list(pool, &mut results_query(filter), rows::stored_result).await
+    let bytes = |stored: &StoredResult| result_bytes(&stored.result);
+    let query = &mut results_query(filter);
+    list_within_bytes(pool, query, rows::stored_result, bytes).await
 }
 
 pub(super) async fn stats(pool: &SqlitePool) -> Result<Stats, StoreError> {
@@ -146,6 +151,26 @@ async fn list<T>(
 ) -> Result<Vec<T>, StoreError> {
     let found = query.build().fetch_all(pool).await?;
     found.iter().map(read).collect()
+}
+
+/// The same, read one by one, up to [`LIST_BYTES_MAX`].
+async fn list_within_bytes<T>(
+    pool: &SqlitePool,
+    query: &mut QueryBuilder<Sqlite>,
+    read: fn(&SqliteRow) -> Result<T, StoreError>,
+    bytes: fn(&T) -> usize,
+) -> Result<Vec<T>, StoreError> {
+    let mut rows = query.build().fetch(pool);
+    let (mut found, mut total) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        let next = read(&row)?;
+        total += bytes(&next);
+        if total > LIST_BYTES_MAX && !found.is_empty() {
+            break;
+        }
+        found.push(next);
+    }
+    Ok(found)
 }
 
 /// One message with its payload.

@@ -28,7 +28,8 @@ pub struct MessageFilter {
     pub state: Option<State>,
     /// Only after this one, for paging.
     pub after: Option<MessageId>,
-    /// At most so many; 0 means the default of 100, and 1,000 is the most.
+    /// At most so many; 0 means the default of 100, and 1,000 is the most. Fewer when they would be
+    /// over 8 MiB together, but one at least: the last page is the empty one.
     pub limit: u32,
 }
 
@@ -45,7 +46,8 @@ pub struct ResultFilter {
     pub after: Option<ResultId>,
     /// Newest first instead of oldest first.
     pub newest_first: bool,
-    /// At most so many; 0 means the default of 100, and 1,000 is the most.
+    /// At most so many; 0 means the default of 100, and 1,000 is the most. Fewer when they would be
+    /// over 8 MiB together, but one at least: the last page is the empty one.
     pub limit: u32,
 }
 

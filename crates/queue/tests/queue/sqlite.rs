@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::join_all;
-use sessiond_queue::SqliteStore;
 use sessiond_queue::error::{EnqueueError, OpenError, StoreError};
-use sessiond_queue::ids::{EventId, Timestamp};
+use sessiond_queue::ids::{EventId, Generation, MessageId, ResultId, Timestamp};
 use sessiond_queue::limits::Limits;
-use sessiond_queue::store::Store as _;
+use sessiond_queue::store::Store;
 use sessiond_queue::types::{
-    Claimed, Confirm, Effect, Enqueue, MessageFilter, NewResult, Receipt, SessionRef, Usage,
+    Claimed, Confirm, Effect, Enqueue, MessageFilter, NewResult, Receipt, ResultFilter, SessionRef,
+    Usage,
 };
+use sessiond_queue::{MemoryStore, SqliteStore};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use tempfile::TempDir;
@@ -411,4 +412,69 @@ async fn schema_refuses_states_the_diagram_does_not_have() {
         found.miscounts,
         [("pending of session agent:a".to_owned(), 7, 1)]
     );
+}
+
+#[tokio::test]
+async fn listing_is_bounded_by_bytes_but_never_stuck() {
+    const MIB: usize = 1 << 20;
+    let (_dir, path) = new_path();
+    let limits = Limits {
+        payload_max_bytes: 9 * MIB,
+        result_max_bytes: 9 * MIB,
+        ..Limits::default()
+    };
+    let sqlite = SqliteStore::open(&path, limits).await;
+    let stores: [Box<dyn Store>; 2] = [
+        Box::new(sqlite.expect("the store opens")),
+        Box::new(MemoryStore::new(limits)),
+    ];
+    for store in stores {
+        // What fits exactly is taken whole; what never fits comes alone.
+        for mib in [5, 3, 1, 9, 1] {
+            let event = Enqueue {
+                payload: "x".repeat(mib * MIB),
+                ..event("a", "X")
+            };
+            let stored = store
+                .enqueue(event, NOW)
+                .await
+                .expect("the event is stored");
+            let claimed = store.claim(stored.session, Generation(1), NOW).await;
+            let Ok(Claimed::Message(claim)) = claimed else {
+                panic!("{claimed:?}");
+            };
+            let result = NewResult {
+                kind: String::new(),
+                title: String::new(),
+                body: "x".repeat(mib * MIB),
+                files: Vec::new(),
+                tags: Vec::new(),
+            };
+            let confirm = Confirm {
+                message: stored.message,
+                fence: claim.fence,
+                results: vec![result],
+                checkpoint: None,
+                usage: Usage::default(),
+            };
+            store.confirm(confirm, NOW).await.expect("it is confirmed");
+        }
+        for (after, wanted) in [(0, vec![1, 2]), (2, vec![3]), (3, vec![4]), (4, vec![5])] {
+            let filter = MessageFilter {
+                after: Some(MessageId(after)),
+                ..MessageFilter::default()
+            };
+            let listed = store.messages(filter).await.expect("they are listed");
+            let ids: Vec<_> = listed.iter().map(|message| message.id.0).collect();
+            assert_eq!(ids, wanted);
+            let filter = ResultFilter {
+                after: Some(ResultId(after)),
+                ..ResultFilter::default()
+            };
+            let listed = store.results(filter).await.expect("they are listed");
+            let ids: Vec<_> = listed.iter().map(|result| result.id.0).collect();
+            assert_eq!(ids, wanted);
+        }
+        store.close().await;
+    }
 }

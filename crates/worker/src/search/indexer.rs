@@ -176,7 +176,7 @@ impl Task {
         Ok(())
     }
 
-    /// Indexes the next results; whether there may be more.
+    /// Indexes the next results; whether there were any, and so may be more.
     async fn batch(&self) -> Result<bool, SearchError> {
         let after = self.index.watermark().await?;
         let results = self
@@ -190,7 +190,6 @@ impl Task {
         let Some(last) = results.last().map(|result| result.id) else {
             return Ok(false);
         };
-        let has_more = results.len() == BATCH_MAX as usize;
         let mut sessions: HashMap<SessionId, Option<Session>> = HashMap::new();
         let mut entries = Vec::with_capacity(results.len());
         for result in results {
@@ -204,7 +203,7 @@ impl Task {
             }
         }
         self.index.add(&entries, last).await?;
-        Ok(has_more)
+        Ok(true)
     }
 
     /// Whether the index can have been made from this store's results: not when the store has
