@@ -69,15 +69,23 @@ fn idle_worker_is_green_and_tells_all_about_itself() {
     assert_eq!(home.cli(&["doctor"]).code(), 0);
 }
 
+/// What `sessiond doctor` says, and with which exit code.
+#[track_caller]
+fn ask(home: &Home) -> (i32, Report) {
+    let ran = home.cli(&["doctor", "--json"]);
+    assert_eq!(ran.stderr, "", "all it has to say is in the report");
+    let report = serde_json::from_slice(&ran.stdout).expect("a report");
+    (ran.code(), report)
+}
+
 #[test]
-fn absent_worker_is_failing_with_and_without_a_database() {
+fn absent_worker_degrades_while_nothing_waits_for_one() {
     let home = Home::new();
     let check = || {
-        let ran = home.cli(&["doctor", "--json"]);
-        assert_eq!(ran.code(), 11, "{ran:?}");
-        let report: Report = serde_json::from_slice(&ran.stdout).expect("a report");
-        assert_eq!(report.verdict, Verdict::Failing);
-        assert_eq!(finding(&report, "not_running").level, Level::Failing);
+        let (code, report) = ask(&home);
+        assert_eq!((code, report.verdict), (10, Verdict::Degraded));
+        let absent = finding(&report, "not_running");
+        assert!(absent.message.contains("nothing waits"), "{absent:?}");
         report
     };
     assert!(check().store.is_none());
@@ -93,11 +101,96 @@ fn absent_worker_is_failing_with_and_without_a_database() {
     );
     assert_eq!(report.sessions.len(), 1);
     let ran = home.cli(&["doctor", "--deep"]);
-    assert_eq!(ran.code(), 11);
+    assert_eq!(ran.code(), 10);
     assert!(
         String::from_utf8_lossy(&ran.stdout).contains("sound"),
         "{ran:?}"
     );
+}
+
+#[test]
+fn absent_worker_is_failing_while_work_waits_for_one() {
+    let spooled = Home::new();
+    spooled
+        .hook("claude-code", payload::prompt("s", "hello"))
+        .silence();
+    let pending = Home::new().with("rehearsal.delay_ms", 600_000);
+    let worker = pending.start();
+    worker.api().accept(payload::prompt("s", "hello"));
+    worker.kill();
+    for home in [spooled, pending] {
+        let (code, report) = ask(&home);
+        assert_eq!((code, report.verdict), (11, Verdict::Failing));
+        let absent = finding(&report, "not_running");
+        assert_eq!(absent.level, Level::Failing);
+        assert_eq!(absent.advice, "start it with: sessiond start");
+    }
+}
+
+#[test]
+fn frozen_worker_is_told_from_an_absent_one() {
+    let home = Home::new().with("rehearsal.delay_ms", 600_000);
+    let worker = home.start();
+    worker.api().accept(payload::prompt("s", "hello"));
+    worker.process().freeze();
+    let pid = worker.process().pid.to_string();
+    for args in [
+        ["sessions"].as_slice(),
+        &["stop"],
+        &["purge", "claude-code:s"],
+    ] {
+        let ran = home.cli(args);
+        assert_eq!(ran.code(), 1, "{ran:?}");
+        assert!(ran.stderr.contains(&format!("kill -9 {pid}")), "{ran:?}");
+    }
+    let (code, report) = ask(&home);
+    assert_eq!(code, 11);
+    let frozen = finding(&report, "not_answering");
+    assert!(frozen.message.contains(&pid), "{frozen:?}");
+    let is_absent = |finding: &Finding| finding.code == "not_running";
+    assert!(!report.findings.iter().any(is_absent));
+    assert_eq!(report.sessions.len(), 1, "the files still tell");
+    worker.process().thaw();
+}
+
+#[test]
+fn what_keeps_a_worker_from_starting_is_named() {
+    let mut bad_value = Home::new();
+    bad_value.set("queue.attempt_max", 0);
+    let bad_database = Home::new();
+    bad_database.start().stop();
+    fs::write(
+        bad_database.layout().queue_db(),
+        "not a database".repeat(100),
+    )
+    .expect("write");
+    let mut no_home = Home::new();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let below = file.path().join("home");
+    no_home.set_variable("SESSIOND_HOME", below.to_str().expect("text"));
+    for (home, code) in [
+        (&bad_value, "config"),
+        (&bad_database, "store"),
+        (&no_home, "home"),
+    ] {
+        let (exit, report) = ask(home);
+        assert_eq!(exit, 11, "{report:?}");
+        assert_eq!(finding(&report, code).level, Level::Failing);
+        let absent = finding(&report, "not_running");
+        assert!(absent.advice.contains("named above"), "{absent:?}");
+    }
+    let (_, report) = ask(&no_home);
+    finding(&report, "no_spool");
+}
+
+#[test]
+fn configuration_that_the_next_start_cannot_use_degrades() {
+    let home = Home::new();
+    let worker = home.start();
+    fs::write(home.layout().config_file(), "[http]\nprot = 1\n").expect("write");
+    let report = worker.api().doctor();
+    assert_eq!(report.verdict, Verdict::Degraded);
+    assert!(finding(&report, "config").message.contains("http.prot"));
 }
 
 #[test]

@@ -3,13 +3,17 @@
 use std::error::Error;
 use std::fmt::Write;
 
-/// The error and its sources on one line, separated by colons.
+/// The error and its sources on one line, separated by colons. A source that the error before it
+/// has quoted already, as some libraries do, is not said again.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        // Writing to a string cannot fail.
-        let _infallible = write!(text, ": {cause}");
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            // Writing to a string cannot fail.
+            let _infallible = write!(text, ": {words}");
+        }
         source = cause.source();
     }
     text

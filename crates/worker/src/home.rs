@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::geteuid;
+use nix::unistd::{AccessFlags, access, geteuid};
 
+use crate::errors::chain;
 use crate::wire::layout::Layout;
 
 /// The home cannot be used.
@@ -60,6 +61,38 @@ pub fn check(layout: &Layout) -> Result<(), HomeError> {
     };
     let path = root.to_owned();
     Err(HomeError::Unfit { path, problem })
+}
+
+/// Why no worker can start in this home, in words; `None` when nothing is against it. Makes nothing.
+pub fn problem(layout: &Layout) -> Option<String> {
+    match check(layout) {
+        Err(error) => Some(chain(&error)),
+        Ok(()) => directories(layout).iter().find_map(|dir| obstacle(dir)),
+    }
+}
+
+/// Why `dir`, or the nearest directory above it that is there, does not let a file be made in it.
+pub fn obstacle(dir: &Path) -> Option<String> {
+    for path in dir.ancestors() {
+        let name = path.display();
+        match std::fs::metadata(path) {
+            Ok(metadata) if !metadata.is_dir() => {
+                return Some(format!("{name} is not a directory"));
+            }
+            Ok(_) => {
+                let access = access(path, AccessFlags::W_OK | AccessFlags::X_OK);
+                let refused = access.err()?;
+                return Some(format!("write to the directory {name}: {}", refused.desc()));
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
+            Err(error) => return Some(format!("examine {name}: {error}")),
+        }
+    }
+    None
 }
 
 fn directories(layout: &Layout) -> [PathBuf; 5] {

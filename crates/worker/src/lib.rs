@@ -31,6 +31,7 @@ pub mod set_aside;
 pub mod spool;
 pub mod spool_intake;
 pub mod wire;
+pub mod words;
 
 #[cfg(test)]
 mod testing;

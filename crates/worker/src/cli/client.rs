@@ -1,15 +1,23 @@
-//! Talks to the worker over its unix socket.
+//! Talks to the worker over its unix socket, and does not wait for one that has stopped answering.
+
+use std::time::Duration;
 
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{CliError, Global};
+use crate::instance::Discovery;
+use crate::wire::layout::Layout;
 use crate::wire::socket::{SocketAddress, socket_address};
+
+/// How long the worker may take to answer; it answers in milliseconds.
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// A connection to the worker of a home.
 pub(super) struct Client {
     http: reqwest::Client,
+    layout: Layout,
     /// Keeps the directory open that a very long path is reached through.
     _socket: SocketAddress,
 }
@@ -23,6 +31,7 @@ impl Client {
             .map_err(anyhow::Error::new)?;
         Ok(Self {
             http,
+            layout: global.layout.clone(),
             _socket: socket,
         })
     }
@@ -33,7 +42,9 @@ impl Client {
 
     /// The plain text of an endpoint for monitors; an error when its status is one.
     pub(super) async fn get_text(&self, path: &str) -> Result<String, CliError> {
-        let bytes = self.exchange(Method::GET, path, &[]).await?;
+        let bytes = self
+            .exchange(Method::GET, path, &[], Some(ANSWER_WAIT))
+            .await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -44,7 +55,21 @@ impl Client {
         path: &str,
         query: &[(&str, Option<String>)],
     ) -> Result<T, CliError> {
-        let bytes = self.exchange(method, path, query).await?;
+        let limit = Some(ANSWER_WAIT);
+        let bytes = self.exchange(method, path, query, limit).await?;
+        Ok(serde_json::from_slice(&bytes).map_err(anyhow::Error::new)?)
+    }
+
+    /// Sends a request whose answer takes as long as the work it asks for. The worker must show
+    /// first that it answers at all.
+    pub(super) async fn send_and_wait<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<T, CliError> {
+        self.get_text("/livez").await?;
+        let bytes = self.exchange(method, path, query, None).await?;
         Ok(serde_json::from_slice(&bytes).map_err(anyhow::Error::new)?)
     }
 
@@ -53,6 +78,7 @@ impl Client {
         method: Method,
         path: &str,
         query: &[(&str, Option<String>)],
+        limit: Option<Duration>,
     ) -> Result<Vec<u8>, CliError> {
         let mut url = reqwest::Url::parse("http://sessiond").expect("a constant that is a URL");
         // Each segment by itself: a session's key may hold a slash.
@@ -68,20 +94,16 @@ impl Client {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
-        let response = self
-            .http
-            .request(method, url)
-            .send()
-            .await
-            .map_err(|error| {
-                if error.is_connect() {
-                    CliError::NotRunning
-                } else {
-                    anyhow::Error::new(error).into()
-                }
-            })?;
+        let mut request = self.http.request(method, url);
+        if let Some(limit) = limit {
+            request = request.timeout(limit);
+        }
+        let response = request.send().await.map_err(|error| self.failure(error))?;
         let is_success = response.status().is_success();
-        let bytes = response.bytes().await.map_err(anyhow::Error::new)?;
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|error| self.failure(error))?;
         if is_success {
             return Ok(bytes.into());
         }
@@ -91,6 +113,29 @@ impl Client {
             code: word("code"),
             message: word("message"),
         })
+    }
+
+    fn failure(&self, error: reqwest::Error) -> CliError {
+        // Asked for first: a connection may be what could not be made in time.
+        if error.is_timeout() {
+            CliError::NotAnswering {
+                holder: holder(&self.layout),
+            }
+        } else if error.is_connect() {
+            CliError::NotRunning
+        } else {
+            anyhow::Error::new(error).into()
+        }
+    }
+}
+
+/// The process id of the worker, as it wrote it when it took the lock; a question mark when it
+/// cannot be read.
+fn holder(layout: &Layout) -> String {
+    let noted = std::fs::read_to_string(layout.lock_file()).unwrap_or_default();
+    match noted.trim() {
+        "" => Discovery::read(layout).map_or_else(|| "?".to_owned(), |found| found.pid.to_string()),
+        pid => pid.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use reqwest::Method;
 use sessiond_queue::SqliteStore;
 use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
@@ -11,16 +12,22 @@ use super::client::Client;
 use super::table::{age, ago, bytes, clock_time, or_dash, print, short};
 use super::{CliError, Global};
 use crate::clock::Clock;
-use crate::doctor::{Listening, Report, Verdict, examine_stopped};
+use crate::doctor::{Listening, Problems, Report, Verdict, examine_files};
+use crate::errors::chain;
 
 pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliError> {
     let client = Client::new(global)?;
-    let query = [("deep", deep.then(|| "true".to_owned()))];
-    let report = match client
-        .send(reqwest::Method::GET, "/v1/admin/doctor", &query)
-        .await
-    {
-        Err(CliError::NotRunning) => stopped(global, deep).await,
+    let path = "/v1/admin/doctor";
+    let answer = if deep {
+        // Every row is read.
+        let query = [("deep", Some("true".to_owned()))];
+        client.send_and_wait(Method::GET, path, &query).await
+    } else {
+        client.get(path).await
+    };
+    let report = match answer {
+        Err(CliError::NotRunning) => without_worker(global, None, deep).await,
+        Err(CliError::NotAnswering { holder }) => without_worker(global, Some(holder), deep).await,
         answer => answer?,
     };
     if global.json {
@@ -38,20 +45,24 @@ pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliE
     })
 }
 
-async fn stopped(global: &Global, deep: bool) -> Report {
+/// Looks at the files; `not_answering` is the process that holds the home's lock and does not
+/// answer.
+async fn without_worker(global: &Global, not_answering: Option<String>, deep: bool) -> Report {
     let path = global.layout.queue_db();
-    let store: Option<Arc<dyn Store>> = if path.exists() {
-        match SqliteStore::open_read_only(&path, Limits::default()).await {
-            Ok(store) => Some(Arc::new(store)),
-            Err(error) => {
-                eprintln!("sessiond: {}", crate::errors::chain(&error));
-                None
-            }
-        }
-    } else {
-        None
+    let mut problems = Problems {
+        not_answering,
+        config: global.config().err().map(|error| chain(&error)),
+        ..Problems::default()
     };
-    examine_stopped(&global.layout, store, Clock.now(), deep).await
+    let mut store: Option<Arc<dyn Store>> = None;
+    // What cannot be looked at is not absent.
+    if path.try_exists().unwrap_or(true) {
+        match SqliteStore::open_read_only(&path, Limits::default()).await {
+            Ok(opened) => store = Some(Arc::new(opened)),
+            Err(error) => problems.store = Some(chain(&error)),
+        }
+    }
+    examine_files(&global.layout, store, problems, Clock.now(), deep).await
 }
 
 fn show(global: &Global, report: &Report) {

@@ -129,6 +129,16 @@ enum CliError {
     /// Nobody answers at the socket.
     #[error("no worker is running; start it with: sessiond start")]
     NotRunning,
+    /// Somebody took the connection, and nothing more.
+    #[error(
+        "process {holder} does not answer within {} s; if it stays so, end it with: kill -9 {holder}; \
+         nothing accepted is lost",
+        client::ANSWER_WAIT.as_secs()
+    )]
+    NotAnswering {
+        /// The worker's process id.
+        holder: String,
+    },
     /// The worker refused.
     #[error("{message}")]
     Refused {
@@ -147,7 +157,7 @@ impl CliError {
         match self {
             Self::NotRunning => 3,
             Self::Refused { code, .. } if code.starts_with("unknown_") => 4,
-            Self::Refused { .. } | Self::Other(_) => 1,
+            Self::NotAnswering { .. } | Self::Refused { .. } | Self::Other(_) => 1,
         }
     }
 }
@@ -160,8 +170,8 @@ struct Global {
 
 impl Global {
     fn config(&self) -> Result<Config, CliError> {
-        let var = |name: &str| std::env::var(name).ok();
-        Ok(Config::load(self.layout.config_file(), var).map_err(anyhow::Error::new)?)
+        let file = self.layout.config_file();
+        Ok(Config::load(file, Config::variables()).map_err(anyhow::Error::new)?)
     }
 }
 

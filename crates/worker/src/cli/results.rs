@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::Value;
 use sessiond_queue::types::StoredResult;
 
-use super::client::{ask, part, print_json, segment};
+use super::client::{Client, ask, part, print_json, segment};
 use super::table::{clock_time, print, short};
 use super::{CliError, Global};
 use crate::search::Hit;
@@ -141,7 +141,10 @@ pub(super) async fn context(global: &Global, project: &str) -> Result<(), CliErr
     let path = std::path::absolute(project).map_err(anyhow::Error::new)?;
     let project = std::fs::canonicalize(&path).unwrap_or(path);
     let query = [("project", Some(project.to_string_lossy().into_owned()))];
-    let answer: Value = ask(global, Method::GET, "/v1/context", &query).await?;
+    // A session of the project that is just closing is waited for.
+    let answer: Value = Client::new(global)?
+        .send_and_wait(Method::GET, "/v1/context", &query)
+        .await?;
     if global.json {
         return print_json(&answer);
     }

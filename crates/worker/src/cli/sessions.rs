@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sessiond_queue::types::Session;
 
-use super::client::{ask, part, print_json, segment};
+use super::client::{Client, ask, part, print_json, segment};
 use super::table::{ago, clock_time, or_dash, print, short};
 use super::{CliError, Global};
 use crate::sessions::{CloseReport, Live};
@@ -158,7 +158,10 @@ async fn close(global: &Global, name: &str, drain: bool, purge: bool) -> Result<
     let path = format!("/v1/sessions/{}", segment(name));
     let flag = |on: bool| on.then(|| "true".to_owned());
     let query = [("drain", flag(drain)), ("purge", flag(purge))];
-    let report: CloseReport = ask(global, Method::DELETE, &path, &query).await?;
+    // It takes as long as a generator may take to stop, or the backlog to be worked.
+    let report: CloseReport = Client::new(global)?
+        .send_and_wait(Method::DELETE, &path, &query)
+        .await?;
     if global.json {
         return print_json(&serde_json::to_value(&report).map_err(anyhow::Error::new)?);
     }

@@ -3,12 +3,14 @@
 //! `default-config.toml` is the manual: it names every value. What a value means to a part is that
 //! part's business; here it is found, typed and checked.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use sessiond_queue::limits::Limits;
 use toml::{Table, Value};
+use tracing_subscriber::EnvFilter;
 
 /// The defaults, with their explanations.
 pub const DEFAULT_CONFIG: &str = include_str!("default-config.toml");
@@ -173,16 +175,20 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads `file` if it exists, then the environment as `var` answers it, over the defaults.
-    pub fn load(file: &Path, var: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    /// Reads `file` if it exists, then the variables of the environment, over the defaults.
+    pub fn load(
+        file: &Path,
+        vars: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let mut table = defaults();
+        let mut origins = Origins::new();
         match std::fs::read_to_string(file) {
             Ok(text) => {
                 let given: Table = text.parse().map_err(|source| ConfigError::Parse {
                     path: file.to_owned(),
                     source: Box::new(source),
                 })?;
-                overlay(&mut table, given, &file.display().to_string())?;
+                overlay(&mut table, given, &file.display().to_string(), &mut origins)?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => {
@@ -192,17 +198,24 @@ impl Config {
                 });
             }
         }
-        overlay_environment(&mut table, var)?;
+        overlay_environment(&mut table, vars, &mut origins)?;
         let config: Self =
             table
                 .try_into()
                 .map_err(|source: toml::de::Error| ConfigError::Invalid {
-                    origin: "given".to_owned(),
+                    origin: file.display().to_string(),
                     name: "a value".to_owned(),
                     problem: source.message().to_owned(),
                 })?;
-        config.check()?;
+        config.check(&origins)?;
         Ok(config)
+    }
+
+    /// The environment of this process, for [`Config::load`].
+    pub fn variables() -> impl Iterator<Item = (String, String)> {
+        // A name or value that is not text is none of ours.
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
     }
 
     /// The queue's bounds.
@@ -218,7 +231,12 @@ impl Config {
         }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, origins: &Origins) -> Result<(), ConfigError> {
+        let invalid = |name: &str, problem: &str| {
+            // The defaults are sound, so whatever is not was given somewhere.
+            let origin = origins.get(name).map_or("given", String::as_str);
+            invalid(origin, name, problem)
+        };
         let at_least_one = [
             (
                 "queue.payload_max_bytes",
@@ -250,9 +268,11 @@ impl Config {
         ];
         for (name, value) in at_least_one {
             if value == 0 {
-                return Err(invalid("given", name, "must be at least 1"));
+                return Err(invalid(name, "must be at least 1"));
             }
         }
+        EnvFilter::try_new(&self.log.filter)
+            .map_err(|error| invalid("log.filter", &format!("is not a filter: {error}")))?;
         Ok(())
     }
 }
@@ -271,7 +291,15 @@ fn defaults() -> Table {
         .expect("the embedded defaults are TOML")
 }
 
-fn overlay(table: &mut Table, given: Table, origin: &str) -> Result<(), ConfigError> {
+/// Where each value that is not the default's came from: the file or the variable, by full name.
+type Origins = HashMap<String, String>;
+
+fn overlay(
+    table: &mut Table,
+    given: Table,
+    origin: &str,
+    origins: &mut Origins,
+) -> Result<(), ConfigError> {
     for (section, values) in given {
         let Value::Table(values) = values else {
             return Err(invalid(origin, &section, "must be a section"));
@@ -286,11 +314,16 @@ fn overlay(table: &mut Table, given: Table, origin: &str) -> Result<(), ConfigEr
                     name: full.clone(),
                 })?;
             if !slot.same_type(&value) {
-                let problem = format!("must be a {}, not a {}", slot.type_str(), value.type_str());
+                let problem = format!(
+                    "must be {}, not {}",
+                    with_article(slot),
+                    with_article(&value)
+                );
                 return Err(invalid(origin, &full, &problem));
             }
             check_value(&full, &value, origin)?;
             *slot = value;
+            origins.insert(full, origin.to_owned());
         }
     }
     Ok(())
@@ -298,33 +331,61 @@ fn overlay(table: &mut Table, given: Table, origin: &str) -> Result<(), ConfigEr
 
 fn overlay_environment(
     table: &mut Table,
-    var: impl Fn(&str) -> Option<String>,
+    vars: impl IntoIterator<Item = (String, String)>,
+    origins: &mut Origins,
 ) -> Result<(), ConfigError> {
-    for (section, values) in table.iter_mut() {
-        let Value::Table(values) = values else {
+    for (variable, text) in vars {
+        let Some((section, name)) = section_and_name(&variable, table) else {
             continue;
         };
-        for (name, slot) in values.iter_mut() {
-            let variable = format!(
-                "SESSIOND_{}_{}",
-                section.to_uppercase(),
-                name.to_uppercase()
-            );
-            let Some(text) = var(&variable) else { continue };
-            let value = match slot {
-                Value::Integer(_) => text.parse().ok().map(Value::Integer),
-                Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
-                _ => Some(Value::String(text)),
-            };
-            let full = format!("{section}.{name}");
-            let value = value.ok_or_else(|| {
-                invalid(&variable, &full, &format!("must be a {}", slot.type_str()))
-            })?;
-            check_value(&full, &value, &variable)?;
-            *slot = value;
-        }
+        let full = format!("{section}.{name}");
+        let Some(slot) = table[&section].get_mut(&name) else {
+            if section == HOOK_SECTION {
+                continue;
+            }
+            return Err(ConfigError::UnknownName {
+                origin: variable,
+                name: full,
+            });
+        };
+        let value = match slot {
+            Value::Integer(_) => text.parse().ok().map(Value::Integer),
+            Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+            _ => Some(Value::String(text)),
+        };
+        let value = value.ok_or_else(|| {
+            let problem = format!("must be {}", with_article(slot));
+            invalid(&variable, &full, &problem)
+        })?;
+        check_value(&full, &value, &variable)?;
+        *slot = value;
+        origins.insert(full, variable);
     }
     Ok(())
+}
+
+/// The hook client has variables of its own under this section's name.
+const HOOK_SECTION: &str = "hook";
+
+/// `SESSIOND_SECTION_NAME` taken apart; `None`: it names none of our sections.
+fn section_and_name(variable: &str, table: &Table) -> Option<(String, String)> {
+    let rest = variable.strip_prefix("SESSIOND_")?;
+    table.keys().find_map(|section| {
+        let name = rest
+            .strip_prefix(&section.to_uppercase())?
+            .strip_prefix('_')?;
+        Some((section.clone(), name.to_lowercase()))
+    })
+}
+
+fn with_article(value: &Value) -> String {
+    let word = value.type_str();
+    let article = if word.starts_with(['a', 'e', 'i', 'o']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {word}")
 }
 
 /// What the types cannot say, checked where the origin is still known.
@@ -377,12 +438,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("config.toml");
         std::fs::write(&file, text).expect("a file");
-        let var = |name: &str| {
-            vars.iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| (*value).to_owned())
-        };
-        Config::load(&file, var).map_err(|error| error.to_string())
+        let vars = vars.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        Config::load(&file, vars).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -396,23 +453,42 @@ mod tests {
 
     #[test]
     fn bad_values_name_the_field_and_its_limit() {
-        let cases: [(&str, &str); 6] = [
+        let cases: [(&str, &str); 7] = [
             ("[http]\nprot = 1\n", "http.prot"),
             ("[http]\nport = 70000\n", "at most 65535"),
-            ("[http]\nport = \"x\"\n", "http.port must be a integer"),
+            (
+                "[http]\nport = \"x\"\n",
+                "http.port must be an integer, not a string",
+            ),
             (
                 "[queue]\nattempt_max = 0\n",
                 "queue.attempt_max must be at least 1",
             ),
             ("[queue]\nattempt_max = -1\n", "must not be negative"),
             ("[rehearsal]\nfail_class = \"x\"\n", "retry, poison"),
+            ("[log]\nfilter = \"a=b=c\"\n", "log.filter is not a filter"),
         ];
         for (text, wanted) in cases {
             let error = load(text, &[]).expect_err(text);
             assert!(error.contains(wanted), "{error:?} lacks {wanted:?}");
+            assert!(error.contains("config.toml"), "{error:?} says where");
         }
         let error = load("", &[("SESSIOND_HTTP_PORT", "x")]).expect_err("not a number");
         assert!(error.contains("SESSIOND_HTTP_PORT"), "{error}");
+    }
+
+    #[test]
+    fn unknown_variable_of_a_known_section_is_an_error_and_others_are_not_ours() {
+        let error = load("", &[("SESSIOND_HTTP_PRT", "1")]).expect_err("a slip");
+        assert!(error.contains("SESSIOND_HTTP_PRT"), "{error}");
+        assert!(error.contains("http.prt"), "{error}");
+        let others = [
+            ("SESSIOND_HOME", "/x"),
+            ("SESSIOND_HOOK_DEADLINE_MS", "1"),
+            ("SESSIOND_TEST_MARKER", "x"),
+            ("SESSIOND_HTTPS", "x"),
+        ];
+        assert_eq!(load("", &others), Ok(Config::default()));
     }
 
     #[test]

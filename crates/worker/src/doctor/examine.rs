@@ -1,7 +1,7 @@
 //! Gathers what the doctor reports: from the running worker's parts, or from the files of a home
-//! whose worker is not running.
+//! whose worker is not running or does not answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +14,12 @@ use sessiond_queue::types::{Session, SessionFilter, Unfinished};
 
 use super::environment::leaks;
 use super::report::{
-    InstanceReport, Listening, QueueReport, RejectedReport, Report, SearchReport, SessionReport,
-    SpoolReport, StoreReport, Verdict,
+    InstanceReport, Listening, Problems, QueueReport, RejectedReport, Report, SearchReport,
+    SessionReport, SpoolReport, StoreReport, Verdict,
 };
 use super::verdict::judge;
+use crate::config::Config;
+use crate::errors::chain;
 use crate::home;
 use crate::http::Api;
 use crate::instance::Discovery;
@@ -26,8 +28,6 @@ use crate::set_aside::SetAside;
 use crate::spool::SpoolStatus;
 use crate::wire::layout::Layout;
 
-/// Sessions in a report.
-const SESSIONS_MAX: usize = 100;
 /// Rejected events in a report.
 const REJECTED_MAX: usize = 20;
 
@@ -68,11 +68,13 @@ impl Doctor {
             ),
             ..empty(now)
         };
+        // Somebody may have written it since this worker started.
+        let next = Config::load(self.layout.config_file(), Config::variables());
+        report.problems.config = next.err().map(|error| chain(&error));
         if let Err(error) = examine_store(&mut report, store, &live, deep).await {
-            tracing::error!(
-                error = crate::errors::chain(&error),
-                "the doctor cannot read the store"
-            );
+            let error = chain(&error);
+            tracing::error!(error, "the doctor cannot read the store");
+            report.problems.store = Some(error);
         }
         judge(&mut report);
         report
@@ -85,28 +87,29 @@ impl Doctor {
     }
 }
 
-/// Examines the files of a home; `store` reads its database, if there is one.
-pub async fn examine_stopped(
+/// Examines the files of a home; `store` reads its database, if there is one. `problems` holds
+/// what its caller found already.
+pub async fn examine_files(
     layout: &Layout,
     store: Option<Arc<dyn Store>>,
+    problems: Problems,
     now: Timestamp,
     deep: bool,
 ) -> Report {
     let set_aside = Arc::new(SetAside::new(layout.rejected_dir()));
     let mut report = Report {
         spool: spool_report(layout, set_aside).await,
-        home_problem: home::check(layout)
-            .err()
-            .map(|error| crate::errors::chain(&error)),
+        problems: Problems {
+            home: home::problem(layout),
+            spool: home::obstacle(&layout.spool_dir()),
+            ..problems
+        },
         ..empty(now)
     };
     if let Some(store) = store
         && let Err(error) = examine_store(&mut report, store.as_ref(), &[], deep).await
     {
-        tracing::error!(
-            error = crate::errors::chain(&error),
-            "the doctor cannot read the store"
-        );
+        report.problems.store = Some(chain(&error));
     }
     judge(&mut report);
     report
@@ -117,7 +120,7 @@ fn empty(at: Timestamp) -> Report {
         verdict: Verdict::Failing,
         findings: Vec::new(),
         at,
-        home_problem: None,
+        problems: Problems::default(),
         instance: None,
         store: None,
         queue: None,
@@ -134,10 +137,7 @@ async fn search_report(api: &Api) -> Option<SearchReport> {
     let behind = match api.search.behind(api.context.store.as_ref()).await {
         Ok(behind) => behind,
         Err(error) => {
-            tracing::error!(
-                error = crate::errors::chain(&error),
-                "the doctor cannot read the index"
-            );
+            tracing::error!(error = chain(&error), "the doctor cannot read the index");
             return None;
         }
     };
@@ -171,31 +171,29 @@ async fn examine_store(
     Ok(())
 }
 
-/// Sessions with work first, then those in memory, then the last ones that were active.
+/// Sessions with work first, the longest waiting at the front, then those in memory, then the last
+/// ones that were active. None with work is left out: what is left out is not judged.
 async fn sessions(store: &dyn Store, live: &[Live]) -> Result<Vec<SessionReport>, StoreError> {
-    let unfinished: HashMap<SessionId, Unfinished> = store
-        .unfinished()
-        .await?
+    let waiting = store.unfinished().await?;
+    let mut wanted: Vec<SessionId> = waiting.iter().map(|item| item.session).collect();
+    let unfinished: HashMap<SessionId, Unfinished> = waiting
         .into_iter()
         .map(|item| (item.session, item))
         .collect();
+    let in_memory = live.iter().map(|live| live.session);
+    wanted.extend(in_memory.filter(|id| !unfinished.contains_key(id)));
     let live: HashMap<SessionId, Live> = live.iter().map(|live| (live.session, *live)).collect();
-    let mut wanted: Vec<SessionId> = unfinished.keys().copied().collect();
-    wanted.extend(live.keys().filter(|id| !unfinished.contains_key(id)));
-    wanted.truncate(SESSIONS_MAX);
     let mut rows = Vec::new();
     for id in wanted {
         rows.extend(store.session(id).await?);
     }
+    let known: HashSet<SessionId> = rows.iter().map(|row| row.id).collect();
     let recent = SessionFilter {
         limit: 20,
         ..SessionFilter::default()
     };
-    for row in store.sessions(recent).await? {
-        if rows.len() < SESSIONS_MAX && rows.iter().all(|known| known.id != row.id) {
-            rows.push(row);
-        }
-    }
+    let recent = store.sessions(recent).await?.into_iter();
+    rows.extend(recent.filter(|row| !known.contains(&row.id)));
     Ok(rows
         .into_iter()
         .map(|row| session(row, &live, &unfinished))
@@ -224,6 +222,7 @@ fn session(
         success_at: row.success_at,
         consecutive_failures: row.consecutive_failures,
         last_error: row.last_error,
+        drain_until: row.drain_until,
         due_at: unfinished.get(&row.id).and_then(|item| item.due_at),
         idle_ms: live.map(|live| live.idle_ms),
     }

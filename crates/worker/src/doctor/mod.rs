@@ -9,8 +9,8 @@ mod report;
 mod verdict;
 
 pub use environment::leaks;
-pub use examine::{Doctor, examine_stopped};
+pub use examine::{Doctor, examine_files};
 pub use report::{
-    Finding, InstanceReport, Level, Listening, QueueReport, Report, SearchReport, SessionReport,
-    SpoolReport, StoreReport, Verdict,
+    Finding, InstanceReport, Level, Listening, Problems, QueueReport, Report, SearchReport,
+    SessionReport, SpoolReport, StoreReport, Verdict,
 };

@@ -18,8 +18,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// When this was found.
     pub at: Timestamp,
-    /// Why no worker can start in this home.
-    pub home_problem: Option<String>,
+    /// What keeps a worker from starting or answering.
+    pub problems: Problems,
     /// The worker; `null`: none is running.
     pub instance: Option<InstanceReport>,
     /// The database; `null`: there is none, or it cannot be read.
@@ -36,6 +36,21 @@ pub struct Report {
     pub environment_leaks: Vec<String>,
     /// Result of `--deep`.
     pub deep: Option<Verification>,
+}
+
+/// What keeps a worker from starting or answering, each in words; all `null` when nothing does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problems {
+    /// The process that holds the home's lock and does not answer.
+    pub not_answering: Option<String>,
+    /// Why the home cannot be used.
+    pub home: Option<String>,
+    /// Why the next start cannot use the configuration.
+    pub config: Option<String>,
+    /// Why the database cannot be read.
+    pub store: Option<String>,
+    /// Why hooks cannot spool either.
+    pub spool: Option<String>,
 }
 
 /// The whole in one word.
@@ -154,7 +169,9 @@ pub struct SessionReport {
     pub consecutive_failures: i64,
     /// Why the last one failed.
     pub last_error: Option<String>,
-    /// When its head is due.
+    /// When it closes whatever is left of its backlog.
+    pub drain_until: Option<Timestamp>,
+    /// When its head is due; `null`: it has none, or it is in work.
     pub due_at: Option<Timestamp>,
     /// How long nothing has happened in it, while it is in memory.
     pub idle_ms: Option<u64>,

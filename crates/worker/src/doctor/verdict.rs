@@ -3,12 +3,18 @@
 //! It never says `ok` while work is stuck: what is pending must be in work, be due later for a
 //! known reason, or have arrived a moment ago.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sessiond_queue::ids::Timestamp;
+use sessiond_queue::types::Life;
 
-use super::report::{Finding, Level, Listening, Report, SessionReport, Verdict};
+use super::report::{Finding, Level, Listening, QueueReport, Report, SessionReport, Verdict};
 use crate::sessions::Activity;
+use crate::words::{are, counted};
+
+/// Sessions in a report, and findings about sessions.
+const SESSIONS_MAX: usize = 100;
 
 /// Pending work that nobody has begun after so long is stuck.
 const STUCK: Duration = Duration::from_secs(5);
@@ -33,9 +39,8 @@ pub(super) fn judge(report: &mut Report) {
     store(report, &mut findings);
     queue(report, &mut findings);
     search(report, &mut findings);
-    for session in &report.sessions {
-        judge_session(report, session, &mut findings);
-    }
+    let of_sessions = sessions(report);
+    findings.extend(of_sessions);
     spool(report, &mut findings);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     report.verdict = match findings.first().map(|finding| finding.level) {
@@ -47,21 +52,8 @@ pub(super) fn judge(report: &mut Report) {
 }
 
 fn instance(report: &Report, findings: &mut Vec<Finding>) {
-    if let Some(problem) = &report.home_problem {
-        findings.push(finding(
-            Level::Failing,
-            "home",
-            format!("no worker can start: {problem}"),
-            "mend what it names; hooks spool their events meanwhile",
-        ));
-    }
     match &report.instance {
-        None => findings.push(finding(
-            Level::Failing,
-            "not_running",
-            "no worker is running; hooks spool their events",
-            "start it with: sessiond start",
-        )),
+        None => absence(report, findings),
         Some(instance) => {
             if !instance.ready {
                 findings.push(finding(
@@ -79,6 +71,14 @@ fn instance(report: &Report, findings: &mut Vec<Finding>) {
                     "set http.port to another port, or to 0 for any; hooks are not affected",
                 ));
             }
+            if let Some(problem) = &report.problems.config {
+                findings.push(finding(
+                    Level::Degraded,
+                    "config",
+                    format!("the next start cannot use the configuration: {problem}"),
+                    "mend what it names; this worker goes on with what it read at its start",
+                ));
+            }
         }
     }
     if !report.environment_leaks.is_empty() {
@@ -92,6 +92,59 @@ fn instance(report: &Report, findings: &mut Vec<Finding>) {
             "start it with `sessiond start`, which passes an allow-list on, not with `sessiond run`",
         ));
     }
+}
+
+/// Why nobody answers, gravest first.
+fn absence(report: &Report, findings: &mut Vec<Finding>) {
+    let problems = &report.problems;
+    if let Some(pid) = &problems.not_answering {
+        findings.push(finding(
+            Level::Failing,
+            "not_answering",
+            format!("process {pid} holds the lock but does not answer"),
+            format!("if it stays so, end it with: kill -9 {pid}; nothing accepted is lost"),
+        ));
+    }
+    let mut keeps_from_starting = |code, problem: &Option<String>, what: &str| {
+        if let Some(problem) = problem {
+            let message = format!("no worker can start: {what}{problem}");
+            findings.push(finding(Level::Failing, code, message, "mend what it names"));
+        }
+        problem.is_some()
+    };
+    let is_kept = [
+        keeps_from_starting("home", &problems.home, ""),
+        keeps_from_starting("config", &problems.config, ""),
+        keeps_from_starting("store", &problems.store, "the database cannot be read: "),
+    ]
+    .contains(&true);
+    if let Some(problem) = &problems.spool {
+        findings.push(finding(
+            Level::Failing,
+            "no_spool",
+            format!("hooks cannot spool either, their events are lost: {problem}"),
+            "mend what it names",
+        ));
+    }
+    if problems.not_answering.is_some() {
+        return;
+    }
+    let left = |queue: &QueueReport| queue.stats.depth.pending + queue.stats.depth.claimed;
+    let is_waited_for = report.spool.files > 0
+        || report.spool.problem.is_some()
+        || report.queue.as_ref().is_some_and(|queue| left(queue) > 0);
+    let (level, message, advice) = if is_kept {
+        let advice = "mend what is named above, then: sessiond start";
+        (Level::Failing, "no worker is running", advice)
+    } else if is_waited_for {
+        let message = "no worker is running, and work waits for one; hooks spool their events";
+        (Level::Failing, message, "start it with: sessiond start")
+    } else {
+        let message = "no worker is running and nothing waits for one; the next hook starts it";
+        let advice = "nothing needs to be done; to start it now: sessiond start";
+        (Level::Degraded, message, advice)
+    };
+    findings.push(finding(level, "not_running", message, advice));
 }
 
 fn store(report: &Report, findings: &mut Vec<Finding>) {
@@ -112,11 +165,14 @@ fn store(report: &Report, findings: &mut Vec<Finding>) {
                 "make room; until then events stay in the spool, or are lost when it cannot grow",
             ));
         }
-    } else if report.instance.is_some() {
+    }
+    if report.instance.is_some()
+        && let Some(problem) = &report.problems.store
+    {
         findings.push(finding(
             Level::Failing,
             "store",
-            "the store does not answer",
+            format!("the store does not answer: {problem}"),
             "see the last errors with: sessiond logs",
         ));
     }
@@ -146,7 +202,11 @@ fn queue(report: &Report, findings: &mut Vec<Finding>) {
         findings.push(finding(
             Level::Degraded,
             "dead",
-            format!("{} messages are dead", queue.stats.depth.dead),
+            format!(
+                "{} {} dead",
+                counted(queue.stats.depth.dead, "message"),
+                are(queue.stats.depth.dead)
+            ),
             "see why with `sessiond dead list`; mend the cause; then `sessiond dead redrive --all`",
         ));
     }
@@ -162,7 +222,8 @@ fn queue(report: &Report, findings: &mut Vec<Finding>) {
             level,
             "backlog",
             format!(
-                "{waiting} messages wait, the oldest for {} s",
+                "{} waiting, the oldest for {} s",
+                counted(waiting, "message"),
                 age.as_secs()
             ),
             "see which sessions wait, and why, in the list of sessions",
@@ -218,6 +279,40 @@ fn search(report: &Report, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Judges every session, then orders them, those with the gravest findings first, and cuts what
+/// nobody would read: the report's list, and the findings.
+fn sessions(report: &mut Report) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut grave = HashMap::new();
+    for session in &report.sessions {
+        let from = findings.len();
+        judge_session(report, session, &mut findings);
+        let own = findings[from..]
+            .iter()
+            .map(|finding: &Finding| finding.level);
+        if let Some(gravest) = own.max() {
+            grave.insert(session.id, gravest);
+        }
+    }
+    // Stable, so that among equals the longest waiting stays first.
+    report
+        .sessions
+        .sort_by_key(|session| std::cmp::Reverse(grave.get(&session.id).copied()));
+    report.sessions.truncate(SESSIONS_MAX);
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let more = findings.len().saturating_sub(SESSIONS_MAX);
+    findings.truncate(SESSIONS_MAX);
+    if more > 0 {
+        findings.push(finding(
+            Level::Note,
+            "more",
+            format!("{more} more findings about sessions are not listed"),
+            "mend the causes above, and ask again",
+        ));
+    }
+    findings
+}
+
 fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Finding>) {
     let name = format!("session {}:{}", session.agent, session.key);
     if session.pending > 0 && session.consecutive_failures >= FAILURES_FEW {
@@ -235,13 +330,40 @@ fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Fi
             level,
             "failures",
             format!(
-                "{name} failed {} times in a row: {why}",
-                session.consecutive_failures
+                "{name} failed {} in a row: {why}",
+                counted(session.consecutive_failures, "time")
             ),
             "mend the cause; it is tried again by itself",
         ));
     }
-    if report.instance.is_none() || session.pending == 0 {
+    let Some(instance) = &report.instance else {
+        return;
+    };
+    // What lay there before the worker came, the worker has had its uptime for. And a backlog that
+    // comes in late from the spool was due long ago, and is no fault.
+    let uptime = Duration::from_millis(instance.uptime_ms);
+    let since = |due: Timestamp| report.at.since(due.max(session.active_at)).min(uptime);
+    let mut stuck = |what: String, since: Duration| {
+        if since >= STUCK {
+            findings.push(finding(
+                Level::Failing,
+                "stuck",
+                format!("{name} {what} for {} s", since.as_secs()),
+                "restart the worker with `sessiond stop` and `sessiond start`, and report this",
+            ));
+        }
+    };
+    let is_closing = session.activity == Some(Activity::Closing);
+    if session.life == Life::Closing && !is_closing {
+        let what = "is to be closed, and nobody has closed it".to_owned();
+        stuck(what, since(session.active_at));
+    } else if let Some(until) = session.drain_until.filter(|_| !is_closing) {
+        stuck(
+            "has been over the end of its drain".to_owned(),
+            since(until),
+        );
+    }
+    if session.pending == 0 {
         return;
     }
     let idle = Duration::from_millis(session.idle_ms.unwrap_or(0));
@@ -261,21 +383,11 @@ fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Fi
         }
         Some(Activity::Working | Activity::Draining | Activity::Closing) => {}
         Some(Activity::Idle | Activity::Waiting) | None => {
-            // A backlog that comes in late from the spool was due long ago, and is no fault.
-            let since = |due: Timestamp| report.at.since(due.max(session.active_at));
-            let overdue = session.due_at.map_or(Duration::ZERO, since);
-            if overdue >= STUCK {
-                findings.push(finding(
-                    Level::Failing,
-                    "stuck",
-                    format!(
-                        "{name} has {} messages pending, due for {} s, and nobody works on them",
-                        session.pending,
-                        overdue.as_secs()
-                    ),
-                    "restart the worker with `sessiond stop` and `sessiond start`, and report this",
-                ));
-            }
+            // Without a due time the head is claimed, and was so when something last happened.
+            let due = session.due_at.unwrap_or(session.active_at);
+            let pending = session.pending;
+            let what = format!("has {} that nobody works on", counted(pending, "message"));
+            stuck(what, since(due));
         }
     }
 }
@@ -287,8 +399,8 @@ fn spool(report: &Report, findings: &mut Vec<Finding>) {
             Level::Failing,
             "lost",
             format!(
-                "{} events were lost: the spool was full or could not be written",
-                spool.lost
+                "{} lost: the spool was full or could not be written",
+                counted(spool.lost, "event")
             ),
             "make room or mend the directory's mode; then remove the file `lost` in the home",
         ));
@@ -302,8 +414,8 @@ fn spool(report: &Report, findings: &mut Vec<Finding>) {
             Level::Degraded,
             "rejected",
             format!(
-                "{} events could not be accepted and were set aside, the last one for: {reason}",
-                spool.rejected_count
+                "{} could not be accepted, set aside, the last one for: {reason}",
+                counted(spool.rejected_count, "event")
             ),
             "look at them under rejected/ in the home, mend the hook, and remove them",
         ));
@@ -323,15 +435,21 @@ fn spool(report: &Report, findings: &mut Vec<Finding>) {
     let had = report.instance.as_ref().map_or(Duration::ZERO, |instance| {
         Duration::from_millis(instance.uptime_ms)
     });
-    if spool.files > 0 && age.min(had) >= STUCK {
+    // A file whose age cannot be read is one the worker cannot read either; an empty one is being
+    // made.
+    let is_unreadable = spool.oldest_at.is_none() && spool.bytes > 0;
+    let waited = if is_unreadable { had } else { age.min(had) };
+    if spool.files > 0 && waited >= STUCK {
+        let files = counted(spool.files, "spool file");
+        let oldest = if is_unreadable {
+            "their events cannot be read".to_owned()
+        } else {
+            format!("the oldest for {} s", age.as_secs())
+        };
         findings.push(finding(
             Level::Failing,
             "spool",
-            format!(
-                "{} spool files are not taken in, the oldest for {} s",
-                spool.files,
-                age.as_secs()
-            ),
+            format!("{files} {} not taken in, {oldest}", are(spool.files)),
             "see why with: sessiond logs",
         ));
     }
