@@ -134,16 +134,22 @@ fn frozen_worker_is_told_from_an_absent_one() {
     worker.api().accept(payload::prompt("s", "hello"));
     worker.process().freeze();
     let pid = worker.process().pid.to_string();
-    for args in [
-        ["sessions"].as_slice(),
-        &["stop"],
-        &["purge", "claude-code:s"],
-    ] {
-        let ran = home.cli(args);
-        assert_eq!(ran.code(), 1, "{ran:?}");
-        assert!(ran.stderr.contains(&format!("kill -9 {pid}")), "{ran:?}");
-    }
-    let (code, report) = ask(&home);
+    // All at once, since each of them waits as long as it may.
+    let (code, report) = std::thread::scope(|scope| {
+        for args in [
+            ["sessions"].as_slice(),
+            &["stop"],
+            &["purge", "claude-code:s"],
+        ] {
+            let (home, pid) = (&home, &pid);
+            scope.spawn(move || {
+                let ran = home.cli(args);
+                assert_eq!(ran.code(), 1, "{ran:?}");
+                assert!(ran.stderr.contains(&format!("kill -9 {pid}")), "{ran:?}");
+            });
+        }
+        ask(&home)
+    });
     assert_eq!(code, 11);
     let frozen = finding(&report, "not_answering");
     assert!(frozen.message.contains(&pid), "{frozen:?}");

@@ -468,3 +468,7 @@ fn finding(
         advice: advice.into(),
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
