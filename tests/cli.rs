@@ -1,5 +1,8 @@
 //! The command line against a live worker, for people and for programs, and its exit codes.
 
+use std::os::unix::process::ExitStatusExt;
+
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use sessiond::doctor::Report;
 use sessiond::http::Status;
@@ -289,4 +292,62 @@ fn bad_configuration_is_told_before_anything_starts() {
         );
     }
     assert!(home.processes().is_empty());
+}
+
+#[test]
+fn closed_pipe_ends_a_command_without_a_word() {
+    let home = Home::new();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = home
+        .command(crate::support::home::SESSIOND)
+        .args(["config", "default"])
+        .stdout(writer)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.signal(), Some(Signal::SIGPIPE as i32));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn worker_is_stopped_whatever_became_of_its_configuration() {
+    let mut home = Home::new();
+    check(&home, &["start"], &["started"]);
+    let worker = home.wait_detached();
+    home.set("queue.attempt_max", 0);
+    check(&home, &["stop"], &["stopped"]);
+    worker.wait_gone(crate::support::LIMIT);
+}
+
+#[test]
+fn worker_that_ends_at_once_is_told_at_once() {
+    let home = Home::new();
+    home.start().stop();
+    std::fs::write(home.layout().queue_db(), "not a database".repeat(100)).expect("write");
+    let ran = home.cli(&["start"]);
+    assert_eq!(ran.code(), 1);
+    assert!(ran.stderr.contains("ended at once"), "{}", ran.stderr);
+}
+
+#[test]
+fn relative_home_is_refused() {
+    let mut home = Home::new();
+    home.set_variable("SESSIOND_HOME", "here");
+    let ran = home.cli(&["sessions"]);
+    assert_eq!(ran.code(), 1);
+    assert!(ran.stderr.contains("SESSIOND_HOME=here"), "{}", ran.stderr);
+}
+
+#[test]
+fn hook_takes_any_flag_and_ends_well() {
+    let home = Home::new();
+    let worker = home.start();
+    let mut hook = home.command(crate::support::home::SESSIOND);
+    hook.args(["hook", "--of-tomorrow", "--agent=codex", "x"]);
+    let event = payload::prompt("c", "hello");
+    let ran = crate::support::launch::run(&mut hook, event.as_bytes(), crate::support::LIMIT);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    ran.silence();
+    assert_eq!(worker.api().session("codex:c").session.prompt_number, 1);
+    check(&home, &["hook", "--help"], &["--agent"]);
 }

@@ -59,7 +59,7 @@ pub enum DaemonError {
 /// Runs the worker of a home until `stop` is cancelled.
 pub async fn run(
     layout: Layout,
-    place: Place,
+    place: &Place,
     config: Config,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {

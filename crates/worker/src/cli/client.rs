@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::pipe::SocketsMayClose;
 use super::{CliError, Global};
 use crate::instance::Discovery;
 use crate::wire::layout::Layout;
@@ -94,6 +95,7 @@ impl Client {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
+        let _sockets = SocketsMayClose::new();
         let mut request = self.http.request(method, url);
         if let Some(limit) = limit {
             request = request.timeout(limit);
@@ -131,7 +133,7 @@ impl Client {
 
 /// The process id of the worker, as it wrote it when it took the lock; a question mark when it
 /// cannot be read.
-fn holder(layout: &Layout) -> String {
+pub(super) fn holder(layout: &Layout) -> String {
     let noted = std::fs::read_to_string(layout.lock_file()).unwrap_or_default();
     match noted.trim() {
         "" => Discovery::read(layout).map_or_else(|| "?".to_owned(), |found| found.pid.to_string()),

@@ -1,17 +1,20 @@
 //! The command line: what can be asked, and what the exit code says.
 //!
 //! Modules in reading order: `client` (talks to the worker), `worker` (run, start, stop, status),
-//! `sessions`, `messages`, `results`, `doctor`, `logs`, `table` (how things look).
+//! `sessions`, `messages`, `results`, `doctor`, `logs`, `table` (how things look), `pipe` (what a
+//! closed one does).
 
 mod client;
 mod doctor;
 mod logs;
 mod messages;
+mod pipe;
 mod results;
 mod sessions;
 mod table;
 mod worker;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -74,7 +77,7 @@ enum Command {
     },
     /// List sessions, last active first.
     Sessions(sessions::SessionsArgs),
-    /// Show, drain, close or purge one session, named by its id or as AGENT:KEY.
+    /// Show, close or purge one session.
     #[command(subcommand)]
     Session(sessions::SessionCommand),
     /// List messages; show or cancel one.
@@ -177,8 +180,12 @@ impl Global {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match dispatch(cli) {
+    let outcome = match worker::hook_arguments(std::env::args_os()) {
+        // Not read here: a usage error's exit code would cost the agent its turn.
+        Some(arguments) => worker::hook(arguments),
+        None => dispatch(Cli::parse()),
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("sessiond: {}", chain(&error));
@@ -188,6 +195,19 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
+    if !matches!(cli.command, Command::Run | Command::Launch) {
+        pipe::end_with_the_reader();
+    }
+    // The hook and the worker would take the default's home without a word.
+    if let Some(home) = std::env::var_os("SESSIOND_HOME").map(PathBuf::from)
+        && home.is_relative()
+        && !home.as_os_str().is_empty()
+    {
+        let home = home.display();
+        return Err(
+            anyhow::anyhow!("use SESSIOND_HOME={home}: it must be an absolute path").into(),
+        );
+    }
     let layout = Layout::from_env(|name| std::env::var_os(name)).ok_or_else(|| {
         anyhow::anyhow!("find the home: set SESSIOND_HOME or HOME to an absolute path")
     })?;
@@ -198,7 +218,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.command {
         Command::Run => return worker::run(&global, false),
         Command::Launch => return worker::run(&global, true),
-        Command::Hook { agent } => return worker::hook(&agent),
+        Command::Hook { agent } => {
+            return worker::hook(["--agent".into(), agent.into()]);
+        }
         Command::Logs { lines } => logs::print(&global.layout, lines)?,
         Command::Config(command) => config(&global, &command)?,
         Command::Completions { shell } => {

@@ -1,5 +1,8 @@
 //! The commands about the worker itself: run, start, stop, status.
 
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::mem::ManuallyDrop;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -14,7 +17,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Client;
+use super::client::{Client, holder};
 use super::{CliError, Global, logs, table};
 use crate::config::Config;
 use crate::daemon;
@@ -22,11 +25,14 @@ use crate::home;
 use crate::http::Status;
 use crate::instance::{ClaimError, Discovery, Place};
 use crate::memory;
+use crate::wire::layout::Layout;
 
 /// Threads of the worker: one session's work must not hold up another's hook.
 const WORKER_THREADS: usize = 2;
 /// How long `start` waits for the worker to answer.
 const START_WAIT: Duration = Duration::from_secs(10);
+/// How long threads may take to end once everything is stopped; the process ends with them or not.
+const RUNTIME_END: Duration = Duration::from_secs(2);
 /// How often a state that only another process can change is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Beyond the shutdown deadline, how long a predecessor or `stop` is waited for.
@@ -42,22 +48,30 @@ pub(super) fn run(global: &Global, wait: bool) -> Result<ExitCode, CliError> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(async {
-        let Some(place) = place(global, &config, wait).await? else {
-            return Ok(ExitCode::SUCCESS);
-        };
-        logs::start(&global.layout, &config.log)?;
-        outlive_the_terminal()?;
-        let stop = CancellationToken::new();
-        stop_on_signals(&stop)?;
-        daemon::run(global.layout.clone(), place, config, stop)
-            .await
-            .map_err(|error| {
-                tracing::error!(error = crate::errors::chain(&error), "worker failed");
-                anyhow::Error::new(error)
-            })?;
-        Ok(ExitCode::SUCCESS)
-    })
+    let outcome = runtime.block_on(serve(global, config, wait));
+    // Blocking work may be at a file that does not answer.
+    runtime.shutdown_timeout(RUNTIME_END);
+    outcome
+}
+
+async fn serve(global: &Global, config: Config, wait: bool) -> Result<ExitCode, CliError> {
+    let Some(place) = place(global, &config, wait).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    // The kernel gives it up when no thread of this process is left: a writer that outlives its
+    // deadline must not meet a successor that has read the store already.
+    let place = ManuallyDrop::new(place);
+    logs::start(&global.layout, &config.log)?;
+    outlive_the_terminal()?;
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop)?;
+    daemon::run(global.layout.clone(), &place, config, stop)
+        .await
+        .map_err(|error| {
+            tracing::error!(error = crate::errors::chain(&error), "worker failed");
+            anyhow::Error::new(error)
+        })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Takes the worker's place; `None`: somebody else serves.
@@ -136,6 +150,10 @@ pub(super) async fn start(global: &Global) -> Result<(), CliError> {
     loop {
         match client.get_text("/readyz").await {
             Ok(_) => return say(global, "started"),
+            Err(_) if is_gone(&global.layout) => {
+                let why = "the worker ended at once; see why with: sessiond run";
+                return Err(anyhow::anyhow!(why).into());
+            }
             Err(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
             Err(_) => {
                 let seconds = START_WAIT.as_secs();
@@ -146,6 +164,16 @@ pub(super) async fn start(global: &Global) -> Result<(), CliError> {
             }
         }
     }
+}
+
+/// Whether no worker serves or is on its way: one of the two locks is held from the decision to
+/// start it to its end.
+fn is_gone(layout: &Layout) -> bool {
+    let is_held = |path: PathBuf| {
+        File::open(path)
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    };
+    !is_held(layout.start_lock_file()) && !is_held(layout.lock_file())
 }
 
 fn say(global: &Global, what: &str) -> Result<(), CliError> {
@@ -175,23 +203,42 @@ fn say(global: &Global, what: &str) -> Result<(), CliError> {
 
 /// Stops the worker, and waits until it has given up its place.
 pub(super) async fn stop(global: &Global) -> Result<(), CliError> {
-    let config = global.config()?;
+    // Whatever became of the file meanwhile, the worker can be stopped.
+    let config = global.config().unwrap_or_default();
     let client = Client::new(global)?;
-    match client
-        .send::<Value>(Method::POST, "/v1/admin/shutdown", &[])
-        .await
-    {
-        Ok(_) => {}
-        Err(CliError::NotRunning) => return say_stopped(global, "not running"),
-        Err(error) => return Err(error),
-    }
     let shutdown = Duration::from_millis(config.session.shutdown_deadline_ms);
     let deadline = Instant::now() + shutdown + STOP_SLACK;
+    let (mut is_asked, mut was_there) = (false, false);
     loop {
+        if !is_asked {
+            // One that is starting is asked as soon as it listens.
+            is_asked = match client
+                .send::<Value>(Method::POST, "/v1/admin/shutdown", &[])
+                .await
+            {
+                Ok(_) => true,
+                Err(CliError::NotRunning) => false,
+                Err(error) => return Err(error),
+            };
+        }
+        was_there |= is_asked;
+        if !was_there && !global.layout.lock_file().exists() {
+            return say_stopped(global, "not running");
+        }
         match Place::claim(&global.layout) {
-            Ok(_place) => return say_stopped(global, "stopped"),
+            Ok(_place) if was_there => return say_stopped(global, "stopped"),
+            Ok(_place) => return say_stopped(global, "not running"),
             Err(ClaimError::Held { .. }) if Instant::now() < deadline => {
+                was_there = true;
                 tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Err(ClaimError::Held { .. }) => {
+                let holder = holder(&global.layout);
+                return Err(anyhow::anyhow!(
+                    "process {holder} has not stopped; end it with: kill -9 {holder}; nothing \
+                     accepted is lost"
+                )
+                .into());
             }
             Err(error) => return Err(anyhow::Error::new(error).into()),
         }
@@ -257,10 +304,22 @@ pub(super) async fn status(global: &Global, wait_idle: Option<u64>) -> Result<()
     Ok(())
 }
 
+/// What follows `sessiond hook`, unless that is asked for help.
+pub(super) fn hook_arguments(
+    mut all: impl Iterator<Item = OsString>,
+) -> Option<impl Iterator<Item = OsString>> {
+    if all.nth(1)? != "hook" {
+        return None;
+    }
+    let arguments: Vec<OsString> = all.collect();
+    let is_help = |argument: &OsString| argument == "--help" || argument == "-h";
+    (!arguments.iter().any(is_help)).then(|| arguments.into_iter())
+}
+
 /// Becomes the hook client.
-pub(super) fn hook(agent: &str) -> Result<ExitCode, CliError> {
+pub(super) fn hook(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, CliError> {
     let hook = sibling("sessiond-hook")?;
-    let error = Command::new(&hook).args(["--agent", agent]).exec();
+    let error = Command::new(&hook).args(arguments).exec();
     Err(anyhow::Error::new(error)
         .context(format!("run {}", hook.display()))
         .into())
