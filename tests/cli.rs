@@ -351,3 +351,76 @@ fn hook_takes_any_flag_and_ends_well() {
     assert_eq!(worker.api().session("codex:c").session.prompt_number, 1);
     check(&home, &["hook", "--help"], &["--agent"]);
 }
+
+#[test]
+fn limit_counts_what_is_shown_and_the_rest_can_be_gone_on_to() {
+    let home = Home::new();
+    let worker = home.start();
+    for number in 0..3 {
+        let id = format!("t{number}");
+        worker.api().accept(payload::prompt("s", &id));
+        worker.api().accept(payload::tool("s", "PreToolUse", &id));
+        worker.api().accept(payload::tool("s", "PostToolUse", &id));
+    }
+    worker.wait_idle();
+    let commands: [&[&str]; 2] = [&["results", "claude-code:s"], &["messages"]];
+    for command in commands {
+        let whole = home.cli(command).text().to_owned();
+        let (_, rows) = whole.split_once('\n').expect("headings and rows");
+        assert!(rows.lines().count() >= 3, "{whole}");
+        let mut seen = String::new();
+        let mut after = "0".to_owned();
+        loop {
+            let page = ["--limit", "2", "--after", &after];
+            let text = home.cli(&[command, &page].concat()).text().to_owned();
+            let (more, rows): (Vec<&str>, Vec<&str>) = text
+                .lines()
+                .skip(1)
+                .partition(|line| line.starts_with("more: --after "));
+            assert!((1..=2).contains(&rows.len()), "{text}");
+            rows.iter().for_each(|row| {
+                seen.extend(row.split_whitespace());
+            });
+            let Some(more) = more.first() else { break };
+            assert_eq!(rows.len(), 2, "a page is full when there is more: {text}");
+            after = more.replace("more: --after ", "");
+        }
+        assert_eq!(seen, rows.split_whitespace().collect::<String>());
+    }
+}
+
+#[test]
+fn redrive_names_what_it_wants_and_takes_a_session() {
+    let (home, _worker) = populated();
+    let ran = home.cli(&["dead", "redrive"]);
+    assert_eq!(ran.code(), 2);
+    for word in ["--all", "--session", "MESSAGE"] {
+        assert!(ran.stderr.contains(word), "{}", ran.stderr);
+    }
+    let redrive = ["dead", "redrive", "--session", "claude-code:dead"];
+    check(&home, &redrive, &["is pending"]);
+}
+
+#[test]
+fn directory_in_a_project_stands_for_the_project() {
+    let home = Home::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().canonicalize().expect("a path").join("repo");
+    std::fs::create_dir_all(root.join(".git")).expect("create");
+    std::fs::create_dir(root.join("src")).expect("create");
+    let worker = home.start();
+    let src = root.join("src");
+    let event = serde_json::json!({ "prompt": "x", "cwd": src });
+    worker
+        .api()
+        .accept(payload::event("s", "UserPromptSubmit", event));
+    for name in ["src", "src/", ".", "src/../"] {
+        let path = root.join(name);
+        let path = path.to_str().expect("text");
+        check(
+            &home,
+            &["sessions", "--project", path],
+            &["claude-code:s", " ago"],
+        );
+    }
+}

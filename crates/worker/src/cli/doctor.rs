@@ -14,6 +14,7 @@ use super::{CliError, Global};
 use crate::clock::Clock;
 use crate::doctor::{Listening, Problems, Report, Verdict, examine_files};
 use crate::errors::chain;
+use crate::words::counted;
 
 pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliError> {
     let client = Client::new(global)?;
@@ -131,12 +132,12 @@ fn show(global: &Global, report: &Report) {
         );
     }
     if let Some(search) = &report.search {
-        println!("search    {} results behind", search.behind);
+        println!("search    {} behind", counted(search.behind, "result"));
     }
     let spool = &report.spool;
     println!(
-        "spool     {} files, {}; {} lost, {} set aside, {} of our own agents dropped",
-        spool.files,
+        "spool     {}, {}; {} lost, {} set aside, {} of our own agents dropped",
+        counted(spool.files, "file"),
         bytes(spool.bytes),
         spool.lost,
         spool.rejected_count,
@@ -181,7 +182,9 @@ fn show_sessions(report: &Report) {
                 ),
                 or_dash(session.generator.as_deref()),
                 session.pending.to_string(),
-                session.success_at.map_or_else(|| "-".to_owned(), ago),
+                session
+                    .success_at
+                    .map_or_else(|| "-".to_owned(), |at| format!("{} ago", ago(at))),
                 session.consecutive_failures.to_string(),
             ]
         })

@@ -1,11 +1,12 @@
 //! The commands about messages and dead letters.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sessiond_queue::types::{Message, Redriven};
 
 use super::client::{ask, part, print_json};
+use super::pages::{List, print_more};
 use super::table::{clock_time, print, short};
 use super::{CliError, Global};
 
@@ -51,31 +52,35 @@ pub(super) enum DeadCommand {
         /// Only of this session (id, or AGENT:KEY).
         #[arg(long)]
         session: Option<String>,
+        /// Only after this message.
+        #[arg(long)]
+        after: Option<i64>,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
     },
-    /// Make dead messages pending again.
+    /// Make dead messages pending again: one, all of a session, or all.
+    #[command(group(
+        ArgGroup::new("which").args(["message", "session", "all"]).required(true).multiple(true)
+    ))]
     Redrive {
         /// The message's number.
-        #[arg(required_unless_present = "all")]
+        #[arg(conflicts_with_all = ["session", "all"])]
         message: Option<i64>,
-        /// All of them.
-        #[arg(long, conflicts_with = "message")]
-        all: bool,
-        /// With --all: only of this session (id, or AGENT:KEY).
-        #[arg(long, requires = "all")]
+        /// All of this session (id, or AGENT:KEY).
+        #[arg(long)]
         session: Option<String>,
+        /// All there are.
+        #[arg(long)]
+        all: bool,
     },
 }
 
 pub(super) async fn messages(global: &Global, args: MessagesArgs) -> Result<(), CliError> {
     match args.command {
         None => {
-            let query = [
-                ("session", args.session),
-                ("state", args.state),
-                ("after", args.after.map(|id| id.to_string())),
-                ("limit", Some(args.limit.to_string())),
-            ];
-            list_messages(global, &query).await
+            let query = [("session", args.session), ("state", args.state)];
+            list_messages(global, &query, args.after, args.limit).await
         }
         Some(MessageCommand::Show { message }) => {
             let path = format!("/v1/messages/{message}");
@@ -94,12 +99,25 @@ pub(super) async fn messages(global: &Global, args: MessagesArgs) -> Result<(), 
     }
 }
 
-async fn list_messages(global: &Global, query: &[(&str, Option<String>)]) -> Result<(), CliError> {
-    let answer: Value = ask(global, Method::GET, "/v1/messages", query).await?;
+async fn list_messages(
+    global: &Global,
+    query: &[(&str, Option<String>)],
+    after: Option<i64>,
+    limit: u32,
+) -> Result<(), CliError> {
+    let list = List {
+        path: "/v1/messages",
+        name: "messages",
+        query,
+        after,
+        limit,
+        is_shown: &|_: &Message| true,
+        id: &|message| message.id.0,
+    };
+    let (messages, more) = list.read(global).await?;
     if global.json {
-        return print_json(&answer);
+        return print_json(&json!({ "messages": messages }));
     }
-    let messages: Vec<Message> = part(&answer, "messages")?;
     let rows = messages
         .iter()
         .map(|message| {
@@ -121,14 +139,19 @@ async fn list_messages(global: &Global, query: &[(&str, Option<String>)]) -> Res
         ],
         rows,
     );
+    print_more(more);
     Ok(())
 }
 
 pub(super) async fn dead(global: &Global, command: DeadCommand) -> Result<(), CliError> {
     match command {
-        DeadCommand::List { session } => {
+        DeadCommand::List {
+            session,
+            after,
+            limit,
+        } => {
             let query = [("state", Some("dead".to_owned())), ("session", session)];
-            list_messages(global, &query).await
+            list_messages(global, &query, after, limit).await
         }
         DeadCommand::Redrive {
             message: Some(message),

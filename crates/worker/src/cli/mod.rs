@@ -1,13 +1,14 @@
 //! The command line: what can be asked, and what the exit code says.
 //!
 //! Modules in reading order: `client` (talks to the worker), `worker` (run, start, stop, status),
-//! `sessions`, `messages`, `results`, `doctor`, `logs`, `table` (how things look), `pipe` (what a
-//! closed one does).
+//! `sessions`, `messages`, `results`, `doctor`, `logs`, `table` (how things look), `pages`
+//! (long lists), `pipe` (what a closed one does).
 
 mod client;
 mod doctor;
 mod logs;
 mod messages;
+mod pages;
 mod pipe;
 mod results;
 mod sessions;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
+use crate::agents::Projects;
 use crate::config::Config;
 use crate::errors::chain;
 use crate::wire::layout::Layout;
@@ -91,7 +93,7 @@ enum Command {
     Search(results::SearchArgs),
     /// Show what the next session of a project is told at its start.
     Context {
-        /// The project's root directory.
+        /// The project's root, or a directory in it.
         #[arg(long, default_value = ".")]
         project: String,
     },
@@ -176,6 +178,14 @@ impl Global {
         let file = self.layout.config_file();
         Ok(Config::load(file, Config::variables()).map_err(anyhow::Error::new)?)
     }
+}
+
+/// A project as the worker names it: its root, when `path` lies in one.
+fn project(path: &str) -> Result<String, CliError> {
+    // The worker has another working directory; a project is named by its whole path.
+    let path = std::path::absolute(path).map_err(anyhow::Error::new)?;
+    let path = std::fs::canonicalize(&path).unwrap_or(path);
+    Ok(Projects::default().of(&path.to_string_lossy()))
 }
 
 /// Runs the command line of this process.

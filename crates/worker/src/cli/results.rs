@@ -6,6 +6,7 @@ use serde_json::Value;
 use sessiond_queue::types::StoredResult;
 
 use super::client::{Client, ask, part, print_json, segment};
+use super::pages::{List, print_more};
 use super::table::{clock_time, print, short};
 use super::{CliError, Global};
 use crate::search::Hit;
@@ -24,6 +25,9 @@ pub(super) struct ResultsArgs {
     /// With those that only trace what is going to happen.
     #[arg(long)]
     trace: bool,
+    /// Only after this result.
+    #[arg(long, conflicts_with = "latest")]
+    after: Option<i64>,
     /// At most so many.
     #[arg(long, default_value_t = 100)]
     limit: u32,
@@ -60,30 +64,38 @@ pub(super) struct SearchArgs {
 
 pub(super) async fn results(global: &Global, args: ResultsArgs) -> Result<(), CliError> {
     let path = format!("/v1/sessions/{}/results", segment(&args.session));
-    let query = [
-        ("kind", args.kind),
-        ("newest_first", args.latest.then(|| "true".to_owned())),
-        (
-            "limit",
-            Some(if args.latest { 1 } else { args.limit }.to_string()),
-        ),
-    ];
-    let answer: Value = ask(global, Method::GET, &path, &query).await?;
-    if global.json {
-        return print_json(&answer);
-    }
-    let results: Vec<StoredResult> = part(&answer, "results")?;
-    if args.latest {
+    if global.json || args.latest {
+        let limit = if args.latest { 1 } else { args.limit };
+        let query = [
+            ("kind", args.kind),
+            ("newest_first", args.latest.then(|| "true".to_owned())),
+            ("after", args.after.map(|id| id.to_string())),
+            ("limit", Some(limit.to_string())),
+        ];
+        let answer: Value = ask(global, Method::GET, &path, &query).await?;
+        if global.json {
+            return print_json(&answer);
+        }
+        let results: Vec<StoredResult> = part(&answer, "results")?;
         for stored in &results {
             println!("{}\n\n{}", stored.result.title, stored.result.body);
         }
         return Ok(());
     }
-    let is_shown =
-        |stored: &&StoredResult| args.trace || !stored.result.tags.iter().any(|tag| tag == "trace");
+    let list = List {
+        path: &path,
+        name: "results",
+        query: &[("kind", args.kind)],
+        after: args.after,
+        limit: args.limit,
+        is_shown: &|stored: &StoredResult| {
+            args.trace || !stored.result.tags.iter().any(|tag| tag == "trace")
+        },
+        id: &|stored| stored.id.0,
+    };
+    let (results, more) = list.read(global).await?;
     let rows = results
         .iter()
-        .filter(is_shown)
         .map(|stored| {
             vec![
                 stored.seq.to_string(),
@@ -94,6 +106,7 @@ pub(super) async fn results(global: &Global, args: ResultsArgs) -> Result<(), Cl
         })
         .collect();
     print(&["seq", "fired", "kind", "title"], rows);
+    print_more(more);
     Ok(())
 }
 
@@ -108,7 +121,10 @@ pub(super) async fn search(global: &Global, args: SearchArgs) -> Result<(), CliE
     }
     let query = [
         ("q", Some(args.query.join(" "))),
-        ("project", args.project),
+        (
+            "project",
+            args.project.as_deref().map(super::project).transpose()?,
+        ),
         ("session", args.session),
         ("agent", args.agent),
         ("kind", args.kind),
@@ -137,10 +153,8 @@ pub(super) async fn search(global: &Global, args: SearchArgs) -> Result<(), CliE
 }
 
 pub(super) async fn context(global: &Global, project: &str) -> Result<(), CliError> {
-    // The worker has another working directory; a project is named by its whole path.
-    let path = std::path::absolute(project).map_err(anyhow::Error::new)?;
-    let project = std::fs::canonicalize(&path).unwrap_or(path);
-    let query = [("project", Some(project.to_string_lossy().into_owned()))];
+    let project = super::project(project)?;
+    let query = [("project", Some(project.clone()))];
     // A session of the project that is just closing is waited for.
     let answer: Value = Client::new(global)?
         .send_and_wait(Method::GET, "/v1/context", &query)
@@ -150,7 +164,7 @@ pub(super) async fn context(global: &Global, project: &str) -> Result<(), CliErr
     }
     match answer["context"].as_str() {
         Some(text) => println!("{text}"),
-        None => println!("nothing is known of {} yet", project.display()),
+        None => println!("nothing is known of {project} yet"),
     }
     Ok(())
 }

@@ -70,7 +70,10 @@ impl Shown {
 pub(super) async fn sessions(global: &Global, args: SessionsArgs) -> Result<(), CliError> {
     let query = [
         ("agent", args.agent),
-        ("project", args.project),
+        (
+            "project",
+            args.project.as_deref().map(super::project).transpose()?,
+        ),
         ("life", args.life),
         ("limit", Some(args.limit.to_string())),
     ];
@@ -89,7 +92,7 @@ pub(super) async fn sessions(global: &Global, args: SessionsArgs) -> Result<(), 
                 shown.state(),
                 session.pending.to_string(),
                 session.prompt_number.to_string(),
-                ago(session.active_at),
+                format!("{} ago", ago(session.active_at)),
                 short(session.project.as_deref().unwrap_or("-"), 40),
             ]
         })

@@ -1,6 +1,6 @@
 //! How things look in a terminal.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
 use sessiond_queue::ids::Timestamp;
 
@@ -13,6 +13,11 @@ pub(super) fn print(headings: &[&str], rows: Vec<Vec<String>>) {
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
     table.add_rows(rows);
+    // What is copied into the next command stays in one piece.
+    let names = headings.iter().position(|heading| *heading == "session");
+    if let Some(column) = names.and_then(|index| table.column_mut(index)) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
     for line in table.to_string().lines() {
         println!("{}", line.trim_end());
     }

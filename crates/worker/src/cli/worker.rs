@@ -17,7 +17,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, holder};
+use super::client::{Client, holder, print_json};
 use super::{CliError, Global, logs, table};
 use crate::config::Config;
 use crate::daemon;
@@ -26,6 +26,7 @@ use crate::http::Status;
 use crate::instance::{ClaimError, Discovery, Place};
 use crate::memory;
 use crate::wire::layout::Layout;
+use crate::words::counted;
 
 /// Threads of the worker: one session's work must not hold up another's hook.
 const WORKER_THREADS: usize = 2;
@@ -269,20 +270,20 @@ pub(super) async fn status(global: &Global, wait_idle: Option<u64>) -> Result<()
         }
         if Instant::now() >= deadline {
             let depth = status.depth;
-            return Err(
-                anyhow::anyhow!("wait for idle: {depth} messages are still pending").into(),
-            );
+            return Err(anyhow::anyhow!(
+                "wait for idle: {} still pending",
+                counted(depth, "message")
+            )
+            .into());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     };
-    if global.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&status).map_err(anyhow::Error::new)?
-        );
-        return Ok(());
-    }
     let discovery = Discovery::read(&global.layout);
+    if global.json {
+        let mut shown = serde_json::to_value(&status).map_err(anyhow::Error::new)?;
+        shown["instance"] = serde_json::to_value(discovery).map_err(anyhow::Error::new)?;
+        return print_json(&shown);
+    }
     if let Some(discovery) = discovery {
         let age = table::ago(discovery.started_at);
         println!(
