@@ -1,5 +1,6 @@
 //! The command line against a live worker, for people and for programs, and its exit codes.
 
+use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
@@ -9,7 +10,8 @@ use sessiond::http::Status;
 use sessiond::sessions::{CloseReport, Depth};
 use sessiond_queue::types::{Life, Message, State};
 
-use crate::support::{Home, SessionView, Worker, payload};
+use crate::support::home::SESSIOND;
+use crate::support::{Home, LIMIT, SessionView, Worker, launch, payload};
 
 /// A home with a session that has a summary, and one whose `Stop` is dead.
 fn populated() -> (Home, Worker) {
@@ -164,11 +166,11 @@ fn commands_that_change_something_do() {
         "the poison is still one"
     );
 
-    let mut hook = home.command(crate::support::home::SESSIOND);
+    let mut hook = home.command(SESSIOND);
     hook.args(["hook", "--agent", "codex"])
         .env("SESSIOND_NO_START", "1");
     let event = payload::prompt("c", "through the command line");
-    crate::support::launch::run(&mut hook, event.as_bytes(), crate::support::LIMIT).silence();
+    launch::run(&mut hook, event.as_bytes(), LIMIT).silence();
     assert_eq!(api.session("codex:c").session.prompt_number, 1);
 
     check(
@@ -223,7 +225,7 @@ fn worker_is_started_and_stopped() {
     let again: Value = home.cli(&["start", "--json"]).json();
     assert_eq!(again["instance"]["pid"], worker.pid);
     check(&home, &["stop"], &["stopped"]);
-    worker.wait_gone(crate::support::LIMIT);
+    worker.wait_gone(LIMIT);
     check(&home, &["stop"], &["not running"]);
     let stopped: Value = home.cli(&["stop", "--json"]).json();
     assert_eq!(stopped["state"], "not running");
@@ -299,14 +301,19 @@ fn closed_pipe_ends_a_command_without_a_word() {
     let home = Home::new();
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let output = home
-        .command(crate::support::home::SESSIOND)
+    let mut errors = tempfile::tempfile().expect("a file");
+    let mut command = home.command(SESSIOND);
+    command
         .args(["config", "default"])
         .stdout(writer)
-        .output()
-        .expect("it runs");
-    assert_eq!(output.status.signal(), Some(Signal::SIGPIPE as i32));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        .stderr(errors.try_clone().expect("a descriptor"));
+    let mut child = launch::spawn(&mut command);
+    let status = launch::wait_for_exit(&mut child, LIMIT).expect("it ends");
+    assert_eq!(status.signal(), Some(Signal::SIGPIPE as i32));
+    let mut said = String::new();
+    errors.rewind().expect("rewind");
+    errors.read_to_string(&mut said).expect("read");
+    assert_eq!(said, "");
 }
 
 #[test]
@@ -316,7 +323,7 @@ fn worker_is_stopped_whatever_became_of_its_configuration() {
     let worker = home.wait_detached();
     home.set("queue.attempt_max", 0);
     check(&home, &["stop"], &["stopped"]);
-    worker.wait_gone(crate::support::LIMIT);
+    worker.wait_gone(LIMIT);
 }
 
 #[test]
@@ -342,10 +349,10 @@ fn relative_home_is_refused() {
 fn hook_takes_any_flag_and_ends_well() {
     let home = Home::new();
     let worker = home.start();
-    let mut hook = home.command(crate::support::home::SESSIOND);
+    let mut hook = home.command(SESSIOND);
     hook.args(["hook", "--of-tomorrow", "--agent=codex", "x"]);
     let event = payload::prompt("c", "hello");
-    let ran = crate::support::launch::run(&mut hook, event.as_bytes(), crate::support::LIMIT);
+    let ran = launch::run(&mut hook, event.as_bytes(), LIMIT);
     assert_eq!(ran.code(), 0, "{ran:?}");
     ran.silence();
     assert_eq!(worker.api().session("codex:c").session.prompt_number, 1);

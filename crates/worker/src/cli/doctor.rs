@@ -174,7 +174,7 @@ fn show_sessions(report: &Report) {
         .iter()
         .map(|session| {
             vec![
-                short(&format!("{}:{}", session.agent, session.key), 36),
+                short(&format!("{}:{}", session.agent, session.key), 64),
                 format!("{:?}", session.life).to_lowercase(),
                 session.activity.map_or_else(
                     || "dormant".to_owned(),
