@@ -59,7 +59,7 @@ impl Trouble {
         let is_broken = way.is_ok_and(|way| *way == Way::Broken);
         if is_broken {
             self.open();
-            return Err(StoreError::Database(sqlx::Error::PoolTimedOut));
+            return Err(sqlx::Error::PoolTimedOut.into());
         }
         Ok(())
     }
