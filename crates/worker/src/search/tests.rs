@@ -210,6 +210,13 @@ async fn purged_session_is_not_found_any_more() {
     recorded.purge(one).await;
     running.indexer.remove_session(one).await.expect("removed");
     assert_eq!(running.titles(text("secret")).await, ["kept secret"]);
+    let mut writer = running.index.shared.writer.lock().await;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+        .fetch_one(writer.as_mut().expect("it is open"))
+        .await
+        .expect("it is read");
+    drop(writer);
+    assert_eq!(synchronous, 1, "what follows a removal is not synced each");
     running
         .indexer
         .remove_session(one)
