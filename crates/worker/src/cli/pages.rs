@@ -39,7 +39,8 @@ impl<T: DeserializeOwned> List<'_, T> {
             query.push(("limit", Some(page.to_string())));
             let answer: Value = client.send(Method::GET, self.path, &query).await?;
             let rows: Vec<T> = part(&answer, self.name)?;
-            let is_last = rows.len() < page as usize;
+            // A short page is not the last one: the answer is bounded by bytes, too.
+            let is_last = rows.is_empty();
             after = rows.last().map(self.id).or(after);
             shown.extend(rows.into_iter().filter(self.is_shown));
             if shown.len() > limit {
