@@ -60,8 +60,10 @@ pub(super) struct DrainRequest {
     /// When it is over even if work is left.
     pub(super) until: Timestamp,
     pub(super) depth: Depth,
-    /// Those who asked for the close; empty when the agent's end did.
+    /// Those who wait for the close.
     pub(super) waiters: Vec<Reply>,
+    /// Whether somebody asked for the close, so that a start or a prompt does not take it back.
+    pub(super) forced: bool,
 }
 
 /// A close under way.
@@ -69,6 +71,8 @@ pub(super) struct Closing {
     /// The run that is being stopped, until it has ended.
     pub(super) run: Option<Run>,
     pub(super) depth: Depth,
+    /// Whether a start or a prompt takes it back.
+    pub(super) only_if_draining: bool,
     pub(super) waiters: Vec<Reply>,
     /// A close that has to follow, since it was asked for meanwhile and goes deeper.
     pub(super) another: Option<(Depth, Vec<Reply>)>,
@@ -140,12 +144,13 @@ impl Phase {
 }
 
 impl DrainRequest {
-    /// Nobody waits for it.
+    /// The agent has ended; nobody waits.
     pub(super) fn of_the_agent(until: Timestamp, depth: Depth) -> Self {
         Self {
             until,
             depth,
             waiters: Vec::new(),
+            forced: false,
         }
     }
 
@@ -153,11 +158,12 @@ impl DrainRequest {
     pub(super) fn join(&mut self, other: Self) {
         self.depth = self.depth.max(other.depth);
         self.waiters.extend(other.waiters);
+        self.forced |= other.forced;
     }
 
     /// Whether only the agent's end is behind it, which a start or a prompt takes back.
     pub(super) fn is_the_agents(&self) -> bool {
-        self.waiters.is_empty()
+        !self.forced
     }
 }
 

@@ -100,6 +100,7 @@ impl Dispatcher {
                     until,
                     depth,
                     waiters,
+                    forced: true,
                 };
                 self.drain(session, drain);
                 self.wake(session);
@@ -154,6 +155,7 @@ impl Dispatcher {
         entry.phase = Phase::Closing(Box::new(Closing {
             run,
             depth,
+            only_if_draining,
             waiters,
             another: None,
             drain: None,
@@ -178,6 +180,7 @@ impl Dispatcher {
         let Closing {
             run,
             depth,
+            only_if_draining,
             waiters,
             mut another,
             mut drain,
@@ -222,7 +225,12 @@ impl Dispatcher {
                 );
                 // At a stop the next start takes it up.
                 if !is_unknown && self.stopping.is_none() {
-                    self.try_again(session, entry, run, depth);
+                    let until = self.context.clock.now().after(STORE_RETRY);
+                    let again = DrainRequest {
+                        forced: !only_if_draining,
+                        ..DrainRequest::of_the_agent(until, depth)
+                    };
+                    self.try_again(session, entry, run, again);
                 }
             }
         }
@@ -258,15 +266,20 @@ impl Dispatcher {
 
     /// Lets a close that failed be begun again after a while. Its run, if it has not ended yet,
     /// is kept: there is never a second one beside it.
-    fn try_again(&mut self, session: SessionId, mut entry: Entry, run: Option<Run>, depth: Depth) {
+    fn try_again(
+        &mut self,
+        session: SessionId,
+        mut entry: Entry,
+        run: Option<Run>,
+        again: DrainRequest,
+    ) {
         entry.unsettled = true;
         self.keep(session, entry, run);
-        if depth == Depth::Unload {
+        if again.depth == Depth::Unload {
             self.arm_idle(session, self.context.settings.session.idle_unload_ms);
             return;
         }
-        let until = self.context.clock.now().after(STORE_RETRY);
-        self.drain(session, DrainRequest::of_the_agent(until, depth));
+        self.drain(session, again);
     }
 }
 

@@ -154,6 +154,8 @@ async fn purge_whose_index_failed_is_begun_again() {
     rig.part.fail_forget.store(true, Ordering::SeqCst);
     let failed = rig.sessions.close(session, Depth::Purge, false).await;
     failed.expect_err("the index failed");
+    // It is asked for: the agent's return does not take it back.
+    rig.sessions.wake(session, &Effect::Start).await;
     rig.wait(session, "purge", |row| row.is_none()).await;
 }
 
