@@ -43,12 +43,22 @@
 //! - [`registry`]: one file a spawn
 
 pub mod boot;
+pub mod child;
+pub mod command;
+pub mod control;
 pub mod identity;
 mod observe;
 pub mod registry;
+pub mod report;
+pub mod supervisor;
 pub mod tag;
 
 pub use boot::{BootError, BootId, boot_id, host_name};
+pub use child::{Child, ChildControl, ChildInput, ChildLines, Line};
+pub use command::Command;
+pub use control::Exit;
 pub use identity::{Doubt, IdentityError, ProcessIdentity, Standing};
 pub use registry::{Listing, OpenError, PutError, Registry, RemoveError, SpawnRecord};
+pub use report::{SpawnInfo, StopEnd, StopReport, Stopped, StreamInfo, SweepReport, TreeProcess};
+pub use supervisor::{Settings, SpawnError, Supervisor, SupervisorError, Sweep};
 pub use tag::{TAG_VARIABLE, Tag, TagError};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sessiond::clock::Clock;
 use sessiond::config::Config;
-use sessiond::generator::{Generator, GeneratorFactory, Outcome};
+use sessiond::generator::{About, Generator, GeneratorFactory, Kind, OpenError, Outcome};
 use sessiond::search::SearchError;
 use sessiond::sessions::{Context, ResultIndex, Sessions};
 use sessiond_queue::SqliteStore;
@@ -96,15 +96,22 @@ struct Probe(mpsc::UnboundedSender<Instant>);
 
 #[async_trait]
 impl GeneratorFactory for Probe {
-    async fn open(&self, _: &Session, _: Option<String>) -> Box<dyn Generator> {
-        Box::new(Probe(self.0.clone()))
+    fn kind(&self, _: &Session) -> Kind {
+        Kind {
+            name: "probe".into(),
+            is_program: false,
+        }
+    }
+
+    async fn open(&self, _: &Session, _: Option<String>) -> Result<Box<dyn Generator>, OpenError> {
+        Ok(Box::new(Probe(self.0.clone())))
     }
 }
 
 #[async_trait]
 impl Generator for Probe {
-    fn name(&self) -> &'static str {
-        "probe"
+    fn about(&self) -> About {
+        About::default()
     }
 
     async fn work(&mut self, _: &Message) -> Outcome {

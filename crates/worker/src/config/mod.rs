@@ -3,6 +3,8 @@
 //! `default-config.toml` is the manual: it names every value. What a value means to a part is that
 //! part's business; here it is found, typed and checked.
 
+mod generator;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use serde::Deserialize;
 use sessiond_queue::limits::Limits;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
+
+pub use self::generator::{Generator, Program, Rule, Supervisor};
 
 /// The defaults, with their explanations.
 pub const DEFAULT_CONFIG: &str = include_str!("default-config.toml");
@@ -27,6 +31,10 @@ pub struct Config {
     pub session: Session,
     /// What hooks are answered.
     pub hook: Hook,
+    /// What works the messages.
+    pub generator: Generator,
+    /// How programs are ended.
+    pub supervisor: Supervisor,
     /// Deliberate slowness and failure.
     pub rehearsal: Rehearsal,
     /// The log.
@@ -262,6 +270,27 @@ impl Config {
                 "session.shutdown_deadline_ms",
                 self.session.shutdown_deadline_ms,
             ),
+            (
+                "generator.generators_max",
+                self.generator.generators_max as u64,
+            ),
+            (
+                "generator.ready_timeout_ms",
+                self.generator.ready_timeout_ms,
+            ),
+            (
+                "generator.progress_timeout_ms",
+                self.generator.progress_timeout_ms,
+            ),
+            (
+                "generator.line_max_bytes",
+                self.generator.line_max_bytes as u64,
+            ),
+            ("generator.breaker_base_ms", self.generator.breaker_base_ms),
+            (
+                "supervisor.output_file_max_bytes",
+                self.supervisor.output_file_max_bytes,
+            ),
             ("http.body_max_bytes", self.http.body_max_bytes as u64),
             ("hook.body_max_bytes", self.hook.body_max_bytes as u64),
             ("log.files_max", self.log.files_max as u64),
@@ -270,6 +299,9 @@ impl Config {
             if value == 0 {
                 return Err(invalid(name, "must be at least 1"));
             }
+        }
+        if let Some((name, problem)) = self.generator.problem() {
+            return Err(invalid(&name, &problem));
         }
         EnvFilter::try_new(&self.log.filter)
             .map_err(|error| invalid("log.filter", &format!("is not a filter: {error}")))?;
@@ -313,6 +345,7 @@ fn overlay(
                     origin: origin.to_owned(),
                     name: full.clone(),
                 })?;
+            let value = as_float(slot, value);
             if !slot.same_type(&value) {
                 let problem = format!(
                     "must be {}, not {}",
@@ -351,10 +384,17 @@ fn overlay_environment(
         let value = match slot {
             Value::Integer(_) => text.parse().ok().map(Value::Integer),
             Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+            Value::Float(_) => text.parse().ok().map(Value::Float),
+            Value::Array(_) | Value::Table(_) => None,
             _ => Some(Value::String(text)),
         };
         let value = value.ok_or_else(|| {
-            let problem = format!("must be {}", with_article(slot));
+            let problem = match slot {
+                Value::Array(_) | Value::Table(_) => {
+                    "can be set in the configuration file only".to_owned()
+                }
+                _ => format!("must be {}", with_article(slot)),
+            };
             invalid(&variable, &full, &problem)
         })?;
         check_value(&full, &value, &variable)?;
@@ -362,6 +402,14 @@ fn overlay_environment(
         origins.insert(full, variable);
     }
     Ok(())
+}
+
+/// `5` where `5.0` is meant.
+fn as_float(slot: &Value, value: Value) -> Value {
+    match (slot, value) {
+        (Value::Float(_), Value::Integer(number)) => Value::Float(number as f64),
+        (_, value) => value,
+    }
 }
 
 /// The hook client has variables of its own under this section's name.
@@ -392,6 +440,9 @@ fn with_article(value: &Value) -> String {
 fn check_value(name: &str, value: &Value, origin: &str) -> Result<(), ConfigError> {
     match value {
         Value::Integer(number) if *number < 0 => Err(invalid(origin, name, "must not be negative")),
+        Value::Float(number) if !number.is_finite() || *number < 0.0 => {
+            Err(invalid(origin, name, "must not be negative"))
+        }
         Value::Integer(number) if name == "http.port" && *number > 65_535 => {
             Err(invalid(origin, name, "must be at most 65535"))
         }

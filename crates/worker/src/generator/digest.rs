@@ -3,9 +3,12 @@
 use async_trait::async_trait;
 use sessiond_queue::types::{Message, Session, Usage};
 
-use super::{Generator, GeneratorFactory, Outcome};
+use super::{About, Generator, GeneratorFactory, Kind, OpenError, Outcome};
 use crate::agents::Agent;
 use crate::digest::{DigestMessage, digest};
+
+/// What it is called in the configuration and in reports.
+pub(super) const NAME: &str = "digest";
 
 /// Opens digests.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,10 +16,21 @@ pub struct DigestFactory;
 
 #[async_trait]
 impl GeneratorFactory for DigestFactory {
-    async fn open(&self, session: &Session, checkpoint: Option<String>) -> Box<dyn Generator> {
+    fn kind(&self, _: &Session) -> Kind {
+        Kind {
+            name: NAME.into(),
+            is_program: false,
+        }
+    }
+
+    async fn open(
+        &self,
+        session: &Session,
+        checkpoint: Option<String>,
+    ) -> Result<Box<dyn Generator>, OpenError> {
         // A session opened through the API may name any program as its agent.
         let agent = session.agent.parse().unwrap_or(Agent::Generic);
-        Box::new(Digest { agent, checkpoint })
+        Ok(Box::new(Digest { agent, checkpoint }))
     }
 }
 
@@ -27,8 +41,11 @@ struct Digest {
 
 #[async_trait]
 impl Generator for Digest {
-    fn name(&self) -> &'static str {
-        "digest"
+    fn about(&self) -> About {
+        About {
+            name: NAME.to_owned(),
+            ..About::default()
+        }
     }
 
     async fn work(&mut self, message: &Message) -> Outcome {

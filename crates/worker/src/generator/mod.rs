@@ -7,29 +7,118 @@
 mod digest;
 mod rehearsal;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use sessiond_queue::types::{Message, NewResult, Session, Usage};
 
 pub use digest::DigestFactory;
 pub use rehearsal::RehearsalFactory;
 
-/// Opens a generator for a session.
+/// Opens generators, and knows which one a session gets.
 #[async_trait]
 pub trait GeneratorFactory: Send + Sync + 'static {
-    /// A generator that goes on from `checkpoint`.
-    async fn open(&self, session: &Session, checkpoint: Option<String>) -> Box<dyn Generator>;
+    /// Which generator works this session.
+    fn kind(&self, session: &Session) -> Kind;
+
+    /// A generator that goes on from `checkpoint`, ready for its first message.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing of it is left behind then.
+    async fn open(
+        &self,
+        session: &Session,
+        checkpoint: Option<String>,
+    ) -> Result<Box<dyn Generator>, OpenError>;
+}
+
+/// Which generator works a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// What it is called in the configuration and in reports; a breaker's name.
+    pub name: Arc<str>,
+    /// Whether it is a program: it takes a slot, may fail to start, and costs.
+    pub is_program: bool,
+}
+
+/// What a generator says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// Whose model it asks.
+    pub provider: Option<String>,
+    /// The model.
+    pub model: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+}
+
+/// A generator did not become ready. The attempt is given back and a restart is counted.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct OpenError {
+    /// What failed, for people: how it ended and the last line of its standard error.
+    pub reason: String,
+    /// Whether trying again is of no use before something is mended: its program is missing or
+    /// may not be run.
+    pub is_final: bool,
+}
+
+/// Why a waiting generator is not to be given a message any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleEnd {
+    /// It ended by itself; the next message opens another one.
+    Ended,
+    /// It asked for its session to be closed.
+    CloseSession,
 }
 
 /// One session's generator, in work or waiting for it.
 #[async_trait]
 pub trait Generator: Send {
-    /// What it is called in reports.
-    fn name(&self) -> &'static str;
+    /// What it says of itself.
+    fn about(&self) -> About;
 
-    /// Works one message. Dropping the future abandons the message.
+    /// Works one message. Dropping the future abandons the message; the generator is closed then.
     async fn work(&mut self, message: &Message) -> Outcome;
+
+    /// Waits until it is not to be given messages any more; for ever, if that does not happen.
+    /// Cancel-safe.
+    async fn idle(&mut self) -> IdleEnd {
+        std::future::pending().await
+    }
+
+    /// Asks it to end, waits for it, and makes sure that nothing of it is left. Dropping the future
+    /// leaves that to the supervisor.
+    async fn close(self: Box<Self>, _reason: CloseReason) {}
+}
+
+/// Why a generator is closed; told to programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It had no work for long enough.
+    Idle,
+    /// Its session unloads, closes or is purged, or the worker stops.
+    Session,
+    /// Another session waits for its slot.
+    Slot,
+    /// Its memory is ahead of the checkpoint: a message was cancelled, or not confirmed.
+    Rewind,
+}
+
+impl CloseReason {
+    /// The word in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Session => "session",
+            Self::Slot => "slot",
+            Self::Rewind => "rewind",
+        }
+    }
 }
 
 /// What became of a message in a generator's hands.

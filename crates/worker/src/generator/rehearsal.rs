@@ -8,7 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sessiond_queue::types::{Message, Session};
 
-use super::{FailureClass, Generator, GeneratorFactory, Outcome};
+use super::{
+    About, CloseReason, FailureClass, Generator, GeneratorFactory, IdleEnd, Kind, OpenError,
+    Outcome,
+};
 use crate::config::{FailClass, Rehearsal};
 
 /// Opens rehearsed generators.
@@ -26,11 +29,19 @@ impl RehearsalFactory {
 
 #[async_trait]
 impl GeneratorFactory for RehearsalFactory {
-    async fn open(&self, session: &Session, checkpoint: Option<String>) -> Box<dyn Generator> {
-        Box::new(Rehearsed {
-            inner: self.inner.open(session, checkpoint).await,
+    fn kind(&self, session: &Session) -> Kind {
+        self.inner.kind(session)
+    }
+
+    async fn open(
+        &self,
+        session: &Session,
+        checkpoint: Option<String>,
+    ) -> Result<Box<dyn Generator>, OpenError> {
+        Ok(Box::new(Rehearsed {
+            inner: self.inner.open(session, checkpoint).await?,
             rehearsal: self.rehearsal.clone(),
-        })
+        }))
     }
 }
 
@@ -41,8 +52,16 @@ struct Rehearsed {
 
 #[async_trait]
 impl Generator for Rehearsed {
-    fn name(&self) -> &'static str {
-        self.inner.name()
+    fn about(&self) -> About {
+        self.inner.about()
+    }
+
+    async fn idle(&mut self) -> IdleEnd {
+        self.inner.idle().await
+    }
+
+    async fn close(self: Box<Self>, reason: CloseReason) {
+        self.inner.close(reason).await;
     }
 
     async fn work(&mut self, message: &Message) -> Outcome {

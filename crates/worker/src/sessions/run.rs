@@ -234,8 +234,16 @@ impl Feeder<'_> {
                     StoreError::Corrupt(format!("session {} has no row", message.session))
                 })?;
                 let checkpoint = store.checkpoint(message.session).await?;
-                self.generator
-                    .insert(self.context.factory.open(&session, checkpoint).await)
+                match self.context.factory.open(&session, checkpoint).await {
+                    Ok(generator) => self.generator.insert(generator),
+                    Err(error) => {
+                        return Ok(Outcome::Failed {
+                            class: FailureClass::Retry,
+                            reason: error.reason,
+                            retry_after: None,
+                        });
+                    }
+                }
             }
         };
         // A panic is the message's failure, not the worker's: the run goes on.

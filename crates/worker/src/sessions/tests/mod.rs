@@ -18,7 +18,9 @@ use tokio::time::Instant;
 use super::{Context, ResultIndex, Sessions};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::generator::{FailureClass, Generator, GeneratorFactory, Outcome};
+use crate::generator::{
+    About, FailureClass, Generator, GeneratorFactory, Kind, OpenError, Outcome,
+};
 use crate::search::SearchError;
 
 /// Against hanging; says nothing about speed.
@@ -75,9 +77,16 @@ struct Factory(Arc<Part>);
 
 #[async_trait]
 impl GeneratorFactory for Factory {
-    async fn open(&self, _: &Session, _: Option<String>) -> Box<dyn Generator> {
+    fn kind(&self, _: &Session) -> Kind {
+        Kind {
+            name: "test".into(),
+            is_program: false,
+        }
+    }
+
+    async fn open(&self, _: &Session, _: Option<String>) -> Result<Box<dyn Generator>, OpenError> {
         self.0.generators.fetch_add(1, Ordering::SeqCst);
-        Box::new(Opened(Arc::clone(&self.0)))
+        Ok(Box::new(Opened(Arc::clone(&self.0))))
     }
 }
 
@@ -91,8 +100,8 @@ impl Drop for Opened {
 
 #[async_trait]
 impl Generator for Opened {
-    fn name(&self) -> &'static str {
-        "test"
+    fn about(&self) -> About {
+        About::default()
     }
 
     async fn work(&mut self, _: &Message) -> Outcome {

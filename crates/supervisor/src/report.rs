@@ -1,0 +1,113 @@
+//! What is said about spawns: while they run, and how they were ended.
+
+use serde::{Deserialize, Serialize};
+
+/// One spawn that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpawnInfo {
+    /// `<install>:<generation>:<session>:<spawn>`.
+    pub tag: String,
+    /// The session part of the tag.
+    pub session: String,
+    /// `argv[0]` alone: arguments may hold secrets.
+    pub command: String,
+    /// Pid of its shim.
+    pub shim_pid: u32,
+    /// Pid of the child, once it was started.
+    pub pid: Option<u32>,
+    /// When it was started, in milliseconds since the Unix epoch.
+    pub spawned_at_ms: i64,
+    /// Whether it is being ended.
+    pub stopping: bool,
+    /// Its standard output.
+    pub stdout: StreamInfo,
+    /// Its standard error.
+    pub stderr: StreamInfo,
+}
+
+/// One output stream of a spawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamInfo {
+    /// Bytes read from it.
+    pub bytes: u64,
+    /// Bytes that are in no file, because the file could not be written.
+    pub dropped_bytes: u64,
+    /// Lines over the limit: of standard output, thrown away; of standard error, split.
+    pub long_lines: u64,
+}
+
+/// One process of a spawn's tree, as the kernel shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TreeProcess {
+    /// Its pid.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// Its name, at most 15 bytes.
+    pub name: String,
+    /// Resident memory in bytes.
+    pub rss_bytes: u64,
+    /// Processor time used so far.
+    pub cpu_ms: u64,
+    /// How long it has run.
+    pub age_ms: u64,
+}
+
+/// How a spawn's tree was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopEnd {
+    /// It had ended by itself, or did before it was asked.
+    Exited,
+    /// It ended after SIGTERM, within the grace.
+    Terminated,
+    /// Something of it needed SIGKILL.
+    Killed,
+    /// Something of it could not be ended: it may not be signalled, or does not die.
+    Unkillable,
+    /// Its shim vanished without a word, and what of it could be found by its tag was ended.
+    Swept,
+}
+
+/// One spawn that was ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// `<install>:<generation>:<session>:<spawn>`.
+    pub tag: String,
+    /// `argv[0]` alone.
+    pub command: String,
+    /// The child's pid, if it was started.
+    pub pid: Option<u32>,
+    /// How its tree was ended.
+    pub end: StopEnd,
+    /// The child's exit code, if it had one.
+    pub exit_code: Option<i32>,
+    /// The signal the child died of, if it did.
+    pub exit_signal: Option<i32>,
+    /// Processes that were sent SIGKILL.
+    pub killed: u32,
+    /// Processes that could not be ended.
+    pub untouchable: u32,
+    /// From the request to the verified end.
+    pub took_ms: u64,
+}
+
+/// What `reap` did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReport {
+    /// The spawns it ended; those that had ended before are not named.
+    pub stopped: Vec<Stopped>,
+}
+
+/// What the sweep at start-up found of earlier generations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepReport {
+    /// Spawns that were still there, and how they were ended.
+    pub stopped: Vec<Stopped>,
+    /// Records of spawns that had ended; they were cleared.
+    pub cleared: u64,
+    /// What could not be told or read, in words; left as it is.
+    pub doubtful: Vec<String>,
+    /// How long it took.
+    pub took_ms: u64,
+}

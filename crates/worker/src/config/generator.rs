@@ -1,0 +1,171 @@
+//! Which generator a session gets, and what programs are allowed to use.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use sessiond_queue::types::Session;
+
+/// `[generator]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generator {
+    /// Command line of the program; empty: the built-in digest.
+    pub command: String,
+    /// What it is called; empty: the program's file name.
+    pub name: String,
+    /// Its environment besides the basic variables.
+    pub env: BTreeMap<String, String>,
+    /// Exceptions; the first that fits counts.
+    pub rule: Vec<Rule>,
+    /// Programs that run at once.
+    pub generators_max: usize,
+    /// From its start to `ready`.
+    pub ready_timeout_ms: u64,
+    /// Longest silence over a message.
+    pub progress_timeout_ms: u64,
+    /// Bytes of one line of the protocol.
+    pub line_max_bytes: usize,
+    /// Starts that may fail within the window before a session is failing.
+    pub restart_max: usize,
+    /// That window.
+    pub restart_window_ms: u64,
+    /// How long a session with work keeps a slot that others wait for.
+    pub turn_ms: u64,
+    /// First wait of a breaker.
+    pub breaker_base_ms: u64,
+    /// Longest wait of a breaker.
+    pub breaker_cap_ms: u64,
+    /// What one session may cost; 0: anything.
+    pub budget_session_usd: f64,
+    /// Tokens one session may use; 0: any number.
+    pub budget_session_tokens: i64,
+    /// What all sessions may cost in a day (UTC); 0: anything.
+    pub budget_day_usd: f64,
+    /// Tokens all sessions may use in a day (UTC); 0: any number.
+    pub budget_day_tokens: i64,
+}
+
+/// `[[generator.rule]]`: another generator for some sessions.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Only sessions of this agent.
+    pub agent: Option<String>,
+    /// Only sessions whose project is this directory or lies below it.
+    pub project: Option<String>,
+    /// As in the section.
+    #[serde(default)]
+    pub command: String,
+    /// As in the section.
+    #[serde(default)]
+    pub name: String,
+    /// In place of the section's.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// A program as a generator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// What it is called.
+    pub name: String,
+    /// Program and arguments; never empty.
+    pub words: Vec<String>,
+    /// Its environment besides the basic variables.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Generator {
+    /// The program that works `session`; `None`: the digest does.
+    pub fn program_of(&self, session: &Session) -> Option<Program> {
+        let project = session.project.as_deref();
+        match self
+            .rule
+            .iter()
+            .find(|rule| rule.fits(&session.agent, project))
+        {
+            Some(rule) => program(&rule.command, &rule.name, &rule.env),
+            None => program(&self.command, &self.name, &self.env),
+        }
+    }
+
+    /// Whether there is any program at all.
+    pub fn has_programs(&self) -> bool {
+        !self.command.is_empty() || self.rule.iter().any(|rule| !rule.command.is_empty())
+    }
+
+    /// Whether anything is limited, so that spending has to be looked up.
+    pub fn has_budget(&self) -> bool {
+        self.budget_session_usd > 0.0
+            || self.budget_session_tokens > 0
+            || self.budget_day_usd > 0.0
+            || self.budget_day_tokens > 0
+    }
+
+    /// What is wrong with it: the name of the value, and the problem.
+    pub(super) fn problem(&self) -> Option<(String, String)> {
+        let section = ("generator".to_owned(), &self.command, &self.env);
+        let rules = self.rule.iter().enumerate();
+        let rules =
+            rules.map(|(n, rule)| (format!("generator.rule[{n}]"), &rule.command, &rule.env));
+        std::iter::once(section)
+            .chain(rules)
+            .find_map(|(name, command, env)| {
+                if !command.is_empty() && words(command).is_none() {
+                    let problem = "is not a command line: a quote is not closed, or it has no word";
+                    return Some((format!("{name}.command"), problem.to_owned()));
+                }
+                let reserved = |name: &&String| {
+                    name.is_empty() || name.contains(['=', '\0']) || name.starts_with("SESSIOND_")
+                };
+                let variable = env.keys().find(reserved)?;
+                let problem = format!("may not set {variable:?}");
+                Some((format!("{name}.env"), problem))
+            })
+    }
+}
+
+impl Rule {
+    fn fits(&self, agent: &str, project: Option<&str>) -> bool {
+        let agent_fits = self.agent.as_deref().is_none_or(|wanted| wanted == agent);
+        let project_fits = self.project.as_deref().is_none_or(|wanted| {
+            project.is_some_and(|project| Path::new(project).starts_with(wanted))
+        });
+        agent_fits && project_fits
+    }
+}
+
+fn program(command: &str, name: &str, env: &BTreeMap<String, String>) -> Option<Program> {
+    let words = words(command)?;
+    let name = match name {
+        "" => {
+            let last = Path::new(&words[0]).file_name();
+            last.map_or_else(
+                || words[0].clone(),
+                |last| last.to_string_lossy().into_owned(),
+            )
+        }
+        name => name.to_owned(),
+    };
+    Some(Program {
+        name,
+        words,
+        env: env.clone(),
+    })
+}
+
+/// Split as a shell does, without any expansion.
+fn words(command: &str) -> Option<Vec<String>> {
+    shlex::split(command).filter(|words| !words.is_empty())
+}
+
+/// `[supervisor]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supervisor {
+    /// From SIGTERM to SIGKILL.
+    pub grace_ms: u64,
+    /// Size at which a file of a child's output is put aside.
+    pub output_file_max_bytes: u64,
+}
