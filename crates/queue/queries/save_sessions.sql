@@ -2,8 +2,8 @@
 -- did not change.
 WITH new (num, life, close_depth, drain_until, reopen, epoch, project, cwd, prompt, prompt_number,
           active_at, next_seq, pending, dead, success_at, consecutive_failures, last_error,
-          input_tokens, output_tokens, cost_usd)
-AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
+          failing, input_tokens, output_tokens, cost_usd)
+AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
 UPDATE sessions
 SET life = new.life,
     close_depth = new.close_depth,
@@ -21,6 +21,7 @@ SET life = new.life,
     success_at = new.success_at,
     consecutive_failures = new.consecutive_failures,
     last_error = coalesce(new.last_error, sessions.last_error),
+    failing = new.failing,
     input_tokens = new.input_tokens,
     output_tokens = new.output_tokens,
     cost_usd = new.cost_usd

@@ -119,6 +119,12 @@ impl Timestamp {
         Self(self.0.saturating_add(ms))
     }
 
+    /// The day it is in, as days since the Unix epoch, UTC; what was before the epoch is negative.
+    pub fn day(self) -> i64 {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+        self.0.div_euclid(DAY_MS)
+    }
+
     /// How long after `earlier` this moment is; zero when it is not.
     pub fn since(self, earlier: Self) -> std::time::Duration {
         let ms = u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0);

@@ -58,6 +58,10 @@ pub const METADATA_MAX_BYTES: usize = 64 << 10;
 /// Bytes of a failure's reason that are kept.
 pub const REASON_KEPT_BYTES: usize = 2048;
 
+/// Ended attempts that are kept of a message, the newest: with the default limits two lives of it,
+/// each of 5 attempts, 10 rescues and a redrive.
+pub const ATTEMPTS_KEPT: usize = 32;
+
 /// Rows of a listing when the caller names none.
 pub const LIST_DEFAULT: u32 = 100;
 

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use crate::error::{EnqueueError, MessageError, SessionError, SettleError, StoreError};
 use crate::ids::{Generation, MessageId, SessionId, Timestamp};
 use crate::types::{
-    Claimed, CloseDepth, Closed, Confirm, Enqueue, Marked, Message, MessageFilter, OpenSession,
-    Receipt, Redriven, Release, Released, Rescued, ResultFilter, Session, SessionFilter, Stats,
-    StoreInfo, StoredResult, Unfinished, Verification,
+    Attempt, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked, Message,
+    MessageFilter, OpenSession, Receipt, Redriven, Release, Released, Rescued, ResultFilter,
+    Session, SessionFilter, Stats, StoreInfo, StoredResult, Unfinished, Usage, Verification,
 };
 
 /// A durable queue: what a method has answered is on disk, or for reads, was.
@@ -34,7 +34,8 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Claimed, StoreError>;
 
-    /// Ends a claim: results, checkpoint, usage and the message's `done` in one transaction.
+    /// Ends a claim: results, checkpoint, usage (the session's and the day's, that of `now`) and the
+    /// message's `done` in one transaction.
     async fn confirm(&self, confirm: Confirm, now: Timestamp) -> Result<(), SettleError>;
 
     /// Returns a claim without results.
@@ -80,6 +81,16 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Session, SessionError>;
 
+    /// Sets why no generator is started for a session any more, or clears it with `None`. The reason
+    /// is cut to 2 KiB and must not be empty. An accepted prompt clears it too, as does a purge; a
+    /// start does not.
+    async fn set_failing(
+        &self,
+        session: SessionId,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Session, SessionError>;
+
     /// Asks for a drain: the session is to close once its backlog is worked, at `until` at the
     /// latest.
     async fn begin_drain(
@@ -101,8 +112,9 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Marked, SessionError>;
 
-    /// Deletes messages and results of all epochs before the present one, and forgets checkpoint
-    /// and usage. Idempotent; only for a session that is closing with depth purge.
+    /// Deletes messages and results of all epochs before the present one, and forgets checkpoint,
+    /// usage and why it was failing; what was spent on a day stays. Idempotent; only for a session
+    /// that is closing with depth purge.
     async fn purge_rows(&self, session: SessionId, now: Timestamp) -> Result<(), SessionError>;
 
     /// Clears the closing mark: the session is ended, open again if a start or a prompt came
@@ -139,8 +151,19 @@ pub trait Store: Send + Sync + 'static {
     /// Messages, by id.
     async fn messages(&self, filter: MessageFilter) -> Result<Vec<Message>, StoreError>;
 
+    /// How the claims of a message ended that were not confirmed, and its redrives: the newest 32,
+    /// oldest first. Nothing for a message that does not exist.
+    async fn attempts(&self, message: MessageId) -> Result<Vec<Attempt>, StoreError>;
+
     /// Results, by id.
     async fn results(&self, filter: ResultFilter) -> Result<Vec<StoredResult>, StoreError>;
+
+    /// What was spent on a day, given as [`Timestamp::day`]: nothing, unless something was.
+    async fn usage_of_day(&self, day: i64) -> Result<Usage, StoreError>;
+
+    /// The days on which something was spent, newest first; at most `limit`, where 0 means the
+    /// default of 100, and 1,000 is the most.
+    async fn usage_days(&self, limit: u32) -> Result<Vec<DayUsage>, StoreError>;
 
     /// The counters.
     async fn stats(&self) -> Result<Stats, StoreError>;

@@ -5,7 +5,9 @@
 use serde_json::{Map, Value};
 
 use crate::error::{EnqueueError, SessionError};
-use crate::limits::{Limits, METADATA_MAX_BYTES, NAME_MAX_BYTES, PATH_MAX_BYTES};
+use crate::limits::{
+    Limits, METADATA_MAX_BYTES, NAME_MAX_BYTES, PATH_MAX_BYTES, REASON_KEPT_BYTES,
+};
 use crate::types::{Confirm, Enqueue, NewResult, OpenSession, SessionRef};
 
 /// A field that is not what it must be: its name, and what is wrong.
@@ -54,6 +56,15 @@ pub(crate) fn open(open: &OpenSession) -> Result<(), SessionError> {
     session_key(&open.agent, &open.key)?;
     places(open.cwd.as_deref(), open.project.as_deref())?;
     Ok(())
+}
+
+/// Checks why a session is failing, and cuts it to what is kept.
+pub(crate) fn failing(reason: Option<&str>) -> Result<Option<String>, SessionError> {
+    let Some(reason) = reason else {
+        return Ok(None);
+    };
+    not_empty("failing", reason)?;
+    Ok(Some(kept(reason, REASON_KEPT_BYTES).to_owned()))
 }
 
 /// Merges a patch into metadata, where `null` removes a name, and returns its JSON text.

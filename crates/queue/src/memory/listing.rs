@@ -6,8 +6,8 @@ use super::model::Model;
 use crate::ids::SessionId;
 use crate::limits::{LIST_BYTES_MAX, list_limit};
 use crate::types::{
-    Depth, Life, LifeCounts, Message, MessageFilter, ResultFilter, Session, SessionFilter, State,
-    Stats, StoredResult, Unfinished,
+    DayUsage, Depth, Life, LifeCounts, Message, MessageFilter, ResultFilter, Session,
+    SessionFilter, State, Stats, StoredResult, Unfinished,
 };
 use crate::validate::result_bytes;
 
@@ -90,6 +90,15 @@ impl Model {
         }
         found.truncate(list_limit(filter.limit) as usize);
         within_bytes(found.into_iter(), |stored| result_bytes(&stored.result))
+    }
+
+    pub(super) fn list_days(&self, limit: u32) -> Vec<DayUsage> {
+        let newest_first = self.days.iter().rev();
+        let days = newest_first.map(|(day, usage)| DayUsage {
+            day: *day,
+            usage: *usage,
+        });
+        days.take(list_limit(limit) as usize).collect()
     }
 
     pub(super) fn stats(&self) -> Stats {

@@ -5,6 +5,7 @@
 
 mod listing;
 mod model;
+mod settle;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,15 +15,15 @@ use serde_json::{Map, Value};
 use self::model::Model;
 use crate::error::{EnqueueError, MessageError, SessionError, SettleError, StoreError};
 use crate::ids::{Generation, MessageId, SessionId, Timestamp};
-use crate::limits::{Limits, REASON_KEPT_BYTES};
+use crate::limits::Limits;
 use crate::store::Store;
 use crate::types::{
-    Claim, Claimed, CloseDepth, Closed, Confirm, Enqueue, Fence, Life, Marked, Message,
-    MessageFilter, OpenSession, Receipt, Redriven, Release, ReleaseWhy, Released, Rescued,
-    ResultFilter, Session, SessionFilter, State, Stats, StoreInfo, StoredResult, Unfinished, Usage,
-    Verification,
+    Attempt, AttemptOutcome, Claim, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Fence,
+    Life, Marked, Message, MessageFilter, OpenSession, Receipt, Redriven, Release, Released,
+    Rescued, ResultFilter, Session, SessionFilter, State, Stats, StoreInfo, StoredResult,
+    Unfinished, Usage, Verification,
 };
-use crate::validate::{self, kept};
+use crate::validate;
 
 /// A queue that is gone with its process.
 #[derive(Debug)]
@@ -105,127 +106,24 @@ impl Store for MemoryStore {
     }
 
     async fn confirm(&self, confirm: Confirm, now: Timestamp) -> Result<(), SettleError> {
-        let mut model = self.model()?;
-        let limits = model.limits;
-        let held = model.messages.get_mut(&confirm.message);
-        let Some(entry) = held.filter(|entry| entry.is_held_by(confirm.fence)) else {
-            return Err(SettleError::ClaimLost(confirm.message));
-        };
-        if let Some((field, bytes)) = validate::oversize(&confirm, &limits) {
-            return Err(SettleError::TooLarge {
-                message: confirm.message,
-                field,
-                bytes,
-                limit: limits.result_max_bytes,
-            });
-        }
-        entry.set_state(State::Done, now);
-        let message = entry.message.clone();
-        for result in confirm.results {
-            model.last_result = model.last_result.next();
-            let stored = StoredResult {
-                id: model.last_result,
-                session: message.session,
-                message: message.id,
-                seq: message.seq,
-                accepted_at: message.accepted_at,
-                created_at: now,
-                result,
-            };
-            model.results.insert(stored.id, stored);
-        }
-        if let Some(entry) = model.by_id(message.session) {
-            if confirm.checkpoint.is_some() {
-                entry.checkpoint = confirm.checkpoint;
-            }
-            entry.session.active_at = now;
-            entry.session.success_at = Some(now);
-            entry.session.consecutive_failures = 0;
-            entry.session.usage.input_tokens += confirm.usage.input_tokens;
-            entry.session.usage.output_tokens += confirm.usage.output_tokens;
-            entry.session.usage.cost_usd += confirm.usage.cost_usd;
-        }
-        Ok(())
+        self.model()?.confirm(confirm, now)
     }
 
     async fn release(&self, release: Release, now: Timestamp) -> Result<Released, SettleError> {
-        let mut model = self.model()?;
-        let attempt_max = model.limits.attempt_max;
-        let held = model.messages.get_mut(&release.message);
-        let Some(entry) = held.filter(|entry| entry.is_held_by(release.fence)) else {
-            return Err(SettleError::ClaimLost(release.message));
-        };
-        let (released, not_before, failure) = match release.why {
-            ReleaseWhy::GiveBack { not_before, .. } => (Released::Pending, not_before, None),
-            ReleaseWhy::Poison { reason } => (Released::Dead, None, Some(reason)),
-            ReleaseWhy::Retry { reason, .. } if entry.message.attempt >= attempt_max => {
-                (Released::Dead, None, Some(reason))
-            }
-            ReleaseWhy::Retry { reason, not_before } => {
-                (Released::Pending, Some(not_before), Some(reason))
-            }
-        };
-        match released {
-            Released::Pending => entry.set_state(State::Pending, now),
-            Released::Dead => entry.set_state(State::Dead, now),
-        }
-        entry.message.not_before = not_before;
-        let session = entry.message.session;
-        match failure {
-            None => entry.message.attempt -= 1,
-            Some(reason) => {
-                let reason = kept(&reason, REASON_KEPT_BYTES).to_owned();
-                entry.message.last_error = Some(reason.clone());
-                if let Some(entry) = model.by_id(session) {
-                    entry.session.consecutive_failures += 1;
-                    entry.session.last_error = Some(reason);
-                }
-            }
-        }
-        Ok(released)
+        self.model()?.release(release, now)
     }
 
     async fn release_session(
         &self,
         session: SessionId,
-        _reason: &str,
+        reason: &str,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let mut released = 0;
-        for entry in self.model()?.messages.values_mut() {
-            if entry.message.session == session && entry.message.state == State::Claimed {
-                entry.set_state(State::Pending, now);
-                entry.message.attempt -= 1;
-                released += 1;
-            }
-        }
-        Ok(released)
+        Ok(self.model()?.release_session(session, reason, now))
     }
 
     async fn rescue(&self, owner: Generation, now: Timestamp) -> Result<Rescued, StoreError> {
-        let mut model = self.model()?;
-        let rescue_max = model.limits.rescue_max;
-        let mut rescued = Rescued::default();
-        for entry in model.messages.values_mut() {
-            if entry
-                .claim
-                .is_none_or(|(generation, _)| generation >= owner)
-            {
-                continue;
-            }
-            entry.message.attempt -= 1;
-            entry.message.rescues += 1;
-            if entry.message.rescues >= rescue_max {
-                entry.set_state(State::Dead, now);
-                let reason = format!("{} instances died over it", entry.message.rescues);
-                entry.message.last_error = Some(reason);
-                rescued.dead += 1;
-            } else {
-                entry.set_state(State::Pending, now);
-                rescued.pending += 1;
-            }
-        }
-        Ok(rescued)
+        Ok(self.model()?.rescue(owner, now))
     }
 
     async fn cancel(&self, message: MessageId, now: Timestamp) -> Result<Message, MessageError> {
@@ -239,6 +137,9 @@ impl Store for MemoryStore {
                 state: entry.message.state,
                 wanted: "cancelled",
             });
+        }
+        if entry.message.state == State::Claimed {
+            entry.ended(AttemptOutcome::Cancelled, None, now);
         }
         entry.set_state(State::Cancelled, now);
         Ok(entry.message.clone())
@@ -316,6 +217,19 @@ impl Store for MemoryStore {
         model.session(session).ok_or(SessionError::Unknown(session))
     }
 
+    async fn set_failing(
+        &self,
+        session: SessionId,
+        reason: Option<&str>,
+        _now: Timestamp,
+    ) -> Result<Session, SessionError> {
+        let mut model = self.model()?;
+        let failing = validate::failing(reason)?;
+        let entry = model.by_id(session).ok_or(SessionError::Unknown(session))?;
+        entry.session.failing = failing;
+        model.session(session).ok_or(SessionError::Unknown(session))
+    }
+
     async fn begin_drain(
         &self,
         session: SessionId,
@@ -368,6 +282,7 @@ impl Store for MemoryStore {
         }
         entry.checkpoint = None;
         entry.session.usage = Usage::default();
+        entry.session.failing = None;
         let epoch = entry.session.epoch;
         let model = &mut *model;
         // A result is of its message's epoch, so the results go first, by their messages.
@@ -457,8 +372,25 @@ impl Store for MemoryStore {
         Ok(self.model()?.list_messages(&filter))
     }
 
+    async fn attempts(&self, message: MessageId) -> Result<Vec<Attempt>, StoreError> {
+        let model = self.model()?;
+        let entry = model.messages.get(&message);
+        Ok(entry
+            .map(|entry| entry.attempts.clone())
+            .unwrap_or_default())
+    }
+
     async fn results(&self, filter: ResultFilter) -> Result<Vec<StoredResult>, StoreError> {
         Ok(self.model()?.list_results(&filter))
+    }
+
+    async fn usage_of_day(&self, day: i64) -> Result<Usage, StoreError> {
+        let usage = self.model()?.days.get(&day).copied();
+        Ok(usage.unwrap_or_default())
+    }
+
+    async fn usage_days(&self, limit: u32) -> Result<Vec<DayUsage>, StoreError> {
+        Ok(self.model()?.list_days(limit))
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {

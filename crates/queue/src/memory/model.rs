@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::error::{EnqueueError, MessageError};
 use crate::ids::{ClaimSeq, Epoch, Generation, MessageId, ResultId, Seq, SessionId, Timestamp};
-use crate::limits::{Limits, PROMPT_KEPT_BYTES};
+use crate::limits::{ATTEMPTS_KEPT, Limits, PROMPT_KEPT_BYTES, REASON_KEPT_BYTES};
 use crate::types::{
-    Effect, Enqueue, Fence, Life, Message, Receipt, Redriven, Session, SessionRef, State,
-    StoredResult, Usage,
+    Attempt, AttemptOutcome, Effect, Enqueue, Fence, Life, Message, Receipt, Redriven, Session,
+    SessionRef, State, StoredResult, Usage,
 };
 use crate::validate::{self, kept};
 
@@ -24,6 +24,8 @@ pub(super) struct Model {
     pub(super) sessions: BTreeMap<i64, SessionEntry>,
     pub(super) messages: BTreeMap<MessageId, MessageEntry>,
     pub(super) results: BTreeMap<ResultId, StoredResult>,
+    /// What was spent, by day.
+    pub(super) days: BTreeMap<i64, Usage>,
     pub(super) last_session: i64,
     pub(super) last_message: MessageId,
     pub(super) last_result: ResultId,
@@ -46,6 +48,8 @@ pub(super) struct MessageEntry {
     pub(super) message: Message,
     pub(super) dedup_key: Option<String>,
     pub(super) claim: Option<(Generation, ClaimSeq)>,
+    /// Oldest first.
+    pub(super) attempts: Vec<Attempt>,
 }
 
 impl SessionEntry {
@@ -81,6 +85,7 @@ impl SessionEntry {
             Effect::Start => self.start(),
             Effect::Prompt(prompt) => {
                 self.start();
+                self.session.failing = None;
                 self.session.prompt = Some(kept(prompt, PROMPT_KEPT_BYTES).to_owned());
                 self.session.prompt_number += 1;
             }
@@ -101,6 +106,19 @@ impl MessageEntry {
         self.message.not_before = None;
         let finished = matches!(state, State::Done | State::Dead | State::Cancelled);
         self.message.finished_at = finished.then_some(now);
+    }
+
+    /// Remembers how the present attempt ended, and forgets the oldest when there are too many.
+    pub(super) fn ended(&mut self, outcome: AttemptOutcome, reason: Option<&str>, now: Timestamp) {
+        self.attempts.push(Attempt {
+            attempt: self.message.attempt,
+            ended_at: now,
+            outcome,
+            reason: reason.map(|reason| kept(reason, REASON_KEPT_BYTES).to_owned()),
+        });
+        if self.attempts.len() > ATTEMPTS_KEPT {
+            self.attempts.remove(0);
+        }
     }
 
     fn was_worked(&self) -> bool {
@@ -194,6 +212,7 @@ impl Model {
                 success_at: None,
                 consecutive_failures: 0,
                 last_error: None,
+                failing: None,
                 usage: Usage::default(),
             },
             reopen: false,
@@ -301,6 +320,7 @@ impl Model {
             message,
             dedup_key: event.dedup.as_ref().map(|dedup| dedup.key.clone()),
             claim: None,
+            attempts: Vec::new(),
         };
         self.messages.insert(id, entry);
         Receipt {
@@ -362,6 +382,7 @@ impl Model {
                 entry.set_state(State::Pending, now);
                 entry.message.seq = seq;
                 entry.message.attempt = 0;
+                entry.ended(AttemptOutcome::Redriven, None, now);
                 entry.message.rescues = 0;
             }
         }

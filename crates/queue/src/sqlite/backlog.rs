@@ -62,6 +62,7 @@ impl Operation for Rescue {
 /// Gives back what a session holds in claim.
 pub(super) struct ReleaseSession {
     pub(super) session: SessionId,
+    pub(super) reason: String,
     pub(super) now: Timestamp,
 }
 
@@ -81,7 +82,11 @@ impl Operation for ReleaseSession {
         };
         // One claim a session at a time: there is no second row.
         let mut message = message_row(&mut Columns::of(&found))?;
-        work.step(&mut message, Step::GiveBack { not_before: None }, self.now);
+        let step = Step::GiveBack {
+            reason: &self.reason,
+            not_before: None,
+        };
+        work.step(&mut message, step, self.now);
         work.save_messages(&[message]).await?;
         Ok(Ok(1))
     }

@@ -160,11 +160,14 @@ fn migrator() -> Migrator {
         let kind = MigrationType::Simple;
         Migration::new(version, description.into(), kind, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(vec![migration(
-        1,
-        "init",
-        include_str!("../../migrations/0001_init.sql"),
-    )])
+    Migrator::with_migrations(vec![
+        migration(1, "init", include_str!("../../migrations/0001_init.sql")),
+        migration(
+            2,
+            "generators",
+            include_str!("../../migrations/0002_generators.sql"),
+        ),
+    ])
 }
 
 /// Creates the file for its owner alone, or takes others' rights away; SQLite gives its log the

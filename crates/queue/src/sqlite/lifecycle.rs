@@ -112,6 +112,30 @@ impl Operation for PatchMetadata {
     }
 }
 
+/// Sets or clears why no generator is started.
+pub(super) struct SetFailing {
+    pub(super) session: SessionId,
+    pub(super) reason: Option<String>,
+}
+
+#[async_trait]
+impl Operation for SetFailing {
+    type Answer = Session;
+    type Error = SessionError;
+
+    async fn run(&self, work: &mut Work) -> Result<Result<Session, SessionError>, StoreError> {
+        let failing = match validate::failing(self.reason.as_deref()) {
+            Ok(failing) => failing,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(num) = work.session_num(self.session).await? else {
+            return Ok(Err(SessionError::Unknown(self.session)));
+        };
+        work.change_session(num, |row| row.failing = failing);
+        Ok(Ok(stored_session(work, num).await?))
+    }
+}
+
 /// Asks for a drain.
 pub(super) struct BeginDrain {
     pub(super) session: SessionId,
@@ -189,7 +213,10 @@ impl Operation for PurgeRows {
             let (state, count): (_, i64) = (c.state()?, c.get()?);
             work.count(num, state, -count);
         }
-        work.change_session(num, |row| row.usage = Usage::default());
+        work.change_session(num, |row| {
+            row.usage = Usage::default();
+            row.failing = None;
+        });
         let purge = PURGE
             .query()
             .bind(num)

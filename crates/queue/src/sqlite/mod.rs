@@ -40,9 +40,10 @@ use crate::ids::{Generation, MessageId, SessionId, Timestamp};
 use crate::limits::Limits;
 use crate::store::Store;
 use crate::types::{
-    Claimed, CloseDepth, Closed, Confirm, Enqueue, Marked, Message, MessageFilter, OpenSession,
-    Receipt, Redriven, Release, ReleaseWhy, Released, Rescued, ResultFilter, Session,
-    SessionFilter, State, Stats, StoreInfo, StoredResult, Unfinished, Verification,
+    Attempt, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked, Message,
+    MessageFilter, OpenSession, Receipt, Redriven, Release, ReleaseWhy, Released, Rescued,
+    ResultFilter, Session, SessionFilter, State, Stats, StoreInfo, StoredResult, Unfinished, Usage,
+    Verification,
 };
 
 /// A durable queue in one SQLite file.
@@ -204,7 +205,13 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         tracing::debug!(session.id = %session, reason, "give back what the session holds");
-        self.run(backlog::ReleaseSession { session, now }).await
+        let reason = reason.to_owned();
+        let release = backlog::ReleaseSession {
+            session,
+            reason,
+            now,
+        };
+        self.run(release).await
     }
 
     async fn rescue(&self, owner: Generation, now: Timestamp) -> Result<Rescued, StoreError> {
@@ -242,6 +249,16 @@ impl Store for SqliteStore {
         _now: Timestamp,
     ) -> Result<Session, SessionError> {
         self.run(lifecycle::PatchMetadata { session, patch }).await
+    }
+
+    async fn set_failing(
+        &self,
+        session: SessionId,
+        reason: Option<&str>,
+        _now: Timestamp,
+    ) -> Result<Session, SessionError> {
+        let reason = reason.map(str::to_owned);
+        self.run(lifecycle::SetFailing { session, reason }).await
     }
 
     async fn begin_drain(
@@ -312,8 +329,20 @@ impl Store for SqliteStore {
         read::messages(self.readers()?, filter).await
     }
 
+    async fn attempts(&self, message: MessageId) -> Result<Vec<Attempt>, StoreError> {
+        read::attempts(self.readers()?, message).await
+    }
+
     async fn results(&self, filter: ResultFilter) -> Result<Vec<StoredResult>, StoreError> {
         read::results(self.readers()?, filter).await
+    }
+
+    async fn usage_of_day(&self, day: i64) -> Result<Usage, StoreError> {
+        read::usage_of_day(self.readers()?, day).await
+    }
+
+    async fn usage_days(&self, limit: u32) -> Result<Vec<DayUsage>, StoreError> {
+        read::usage_days(self.readers()?, limit).await
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {

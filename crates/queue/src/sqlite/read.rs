@@ -8,15 +8,15 @@ use sqlx::{Acquire as _, QueryBuilder, Row as _, Sqlite, SqlitePool};
 
 use super::rows::{self, Columns};
 use super::statements::{
-    DUE_AT, GET_CHECKPOINT, GET_SESSION, GET_SESSION_BY_KEY, LIST_MESSAGES, LIST_RESULTS,
-    LIST_SESSIONS, RECOUNT, STATS, UNFINISHED,
+    DUE_AT, GET_CHECKPOINT, GET_SESSION, GET_SESSION_BY_KEY, GET_USAGE_DAY, LIST_ATTEMPTS,
+    LIST_MESSAGES, LIST_RESULTS, LIST_SESSIONS, LIST_USAGE_DAYS, RECOUNT, STATS, UNFINISHED,
 };
 use crate::error::StoreError;
 use crate::ids::{MessageId, SessionId, Timestamp};
 use crate::limits::{LIST_BYTES_MAX, list_limit};
 use crate::types::{
-    Message, MessageFilter, ResultFilter, Session, SessionFilter, State, Stats, StoredResult,
-    Unfinished, Verification,
+    Attempt, DayUsage, Message, MessageFilter, ResultFilter, Session, SessionFilter, State, Stats,
+    StoredResult, Unfinished, Usage, Verification,
 };
 use crate::validate::result_bytes;
 
@@ -91,6 +91,18 @@ pub(super) async fn messages(
     list_within_bytes(pool, &mut messages_query(filter), rows::message, bytes).await
 }
 
+pub(super) async fn attempts(
+    pool: &SqlitePool,
+    message: MessageId,
+) -> Result<Vec<Attempt>, StoreError> {
+    let found = LIST_ATTEMPTS
+        .query()
+        .bind(message.0)
+        .fetch_all(pool)
+        .await?;
+    found.iter().map(rows::attempt).collect()
+}
+
 pub(super) async fn results(
     pool: &SqlitePool,
     filter: ResultFilter,
@@ -98,6 +110,19 @@ pub(super) async fn results(
     let bytes = |stored: &StoredResult| result_bytes(&stored.result);
     let query = &mut results_query(filter);
     list_within_bytes(pool, query, rows::stored_result, bytes).await
+}
+
+pub(super) async fn usage_of_day(pool: &SqlitePool, day: i64) -> Result<Usage, StoreError> {
+    match GET_USAGE_DAY.query().bind(day).fetch_optional(pool).await? {
+        None => Ok(Usage::default()),
+        Some(row) => Columns::of(&row).usage(),
+    }
+}
+
+pub(super) async fn usage_days(pool: &SqlitePool, limit: u32) -> Result<Vec<DayUsage>, StoreError> {
+    let query = LIST_USAGE_DAYS.query().bind(list_limit(limit));
+    let found = query.fetch_all(pool).await?;
+    found.iter().map(rows::day_usage).collect()
 }
 
 pub(super) async fn stats(pool: &SqlitePool) -> Result<Stats, StoreError> {

@@ -13,8 +13,8 @@ use crate::ids::{
     ClaimSeq, Epoch, EventId, Generation, MessageId, ResultId, Seq, SessionId, Timestamp,
 };
 use crate::types::{
-    CloseDepth, Depth, Life, LifeCounts, Message, NewResult, Session, State, Stats, StoredResult,
-    Unfinished, Usage,
+    Attempt, AttemptOutcome, CloseDepth, DayUsage, Depth, Life, LifeCounts, Message, NewResult,
+    Session, State, Stats, StoredResult, Unfinished, Usage,
 };
 
 /// Reads the columns of a row one after the other.
@@ -52,13 +52,18 @@ impl<'r> Columns<'r> {
         named(&Life::ALL, Life::as_str, word)
     }
 
+    fn outcome(&mut self) -> Result<AttemptOutcome, StoreError> {
+        let word = self.get::<&str>()?;
+        named(&AttemptOutcome::ALL, AttemptOutcome::as_str, word)
+    }
+
     fn depth(&mut self) -> Result<Option<CloseDepth>, StoreError> {
         self.get::<Option<&str>>()?
             .map(|word| named(&CloseDepth::ALL, CloseDepth::as_str, word))
             .transpose()
     }
 
-    fn usage(&mut self) -> Result<Usage, StoreError> {
+    pub(super) fn usage(&mut self) -> Result<Usage, StoreError> {
         Ok(Usage {
             input_tokens: self.get()?,
             output_tokens: self.get()?,
@@ -127,6 +132,7 @@ pub(super) fn session(row: &SqliteRow) -> Result<Session, StoreError> {
         success_at: c.optional_time()?,
         consecutive_failures: c.get()?,
         last_error: c.get()?,
+        failing: c.get()?,
         usage: c.usage()?,
     })
 }
@@ -151,6 +157,7 @@ pub(super) fn session_row(row: &SqliteRow) -> Result<SessionRow, StoreError> {
         dead: c.get()?,
         success_at: c.optional_time()?,
         consecutive_failures: c.get()?,
+        failing: c.get()?,
         usage: c.usage()?,
         project: None,
         cwd: None,
@@ -202,6 +209,26 @@ pub(super) fn message(row: &SqliteRow) -> Result<Message, StoreError> {
         not_before: c.optional_time()?,
         finished_at: c.optional_time()?,
         last_error: c.get()?,
+    })
+}
+
+/// A row of `list_attempts`.
+pub(super) fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
+    let mut c = Columns::of(row);
+    Ok(Attempt {
+        attempt: c.get()?,
+        ended_at: c.time()?,
+        outcome: c.outcome()?,
+        reason: c.get()?,
+    })
+}
+
+/// A row of `list_usage_days`.
+pub(super) fn day_usage(row: &SqliteRow) -> Result<DayUsage, StoreError> {
+    let mut c = Columns::of(row);
+    Ok(DayUsage {
+        day: c.get()?,
+        usage: c.usage()?,
     })
 }
 

@@ -11,7 +11,7 @@ use crate::limits::{PROMPT_KEPT_BYTES, REASON_KEPT_BYTES};
 use crate::types::{CloseDepth, Closed, Effect, Life, Marked, SessionRef, Usage};
 use crate::validate::kept;
 
-/// Sessions held at most: about half a megabyte.
+/// Sessions held at most: about half a megabyte, and the reasons of those that are failing.
 const HELD_MAX: usize = 1024;
 
 /// What the writer has to know of a session, and what it has changed.
@@ -35,6 +35,7 @@ pub(super) struct SessionRow {
     pub(super) dead: i64,
     pub(super) success_at: Option<Timestamp>,
     pub(super) consecutive_failures: i64,
+    pub(super) failing: Option<String>,
     pub(super) usage: Usage,
     /// The next four are never read by the writer: `Some` is a value to be stored.
     pub(super) project: Option<String>,
@@ -65,6 +66,7 @@ impl SessionRow {
             dead: 0,
             success_at: None,
             consecutive_failures: 0,
+            failing: None,
             usage: Usage::default(),
             project: None,
             cwd: None,
@@ -88,6 +90,7 @@ impl SessionRow {
             Effect::Start => self.start(),
             Effect::Prompt(prompt) => {
                 self.start();
+                self.failing = None;
                 self.prompt = Some(kept(prompt, PROMPT_KEPT_BYTES).to_owned());
                 self.prompt_number += 1;
             }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::request::{Call, Settle};
-use super::statements::{INSERT_RESULTS, ROWS_MAX, SAVE_CHECKPOINTS};
+use super::statements::{ADD_USAGE_DAYS, INSERT_RESULTS, ROWS_MAX, SAVE_CHECKPOINTS};
 use super::transition::{MessageRow, Step};
 use super::work::Work;
 use crate::error::{SettleError, StoreError};
@@ -67,6 +67,8 @@ struct Outcome<'b> {
     results: Vec<(ResultId, MessageRow, Timestamp, &'b NewResult)>,
     /// The last checkpoint of each session.
     checkpoints: BTreeMap<i64, &'b str>,
+    /// What was spent, by day; the digest spends nothing.
+    days: BTreeMap<i64, Usage>,
 }
 
 impl<'b> Outcome<'b> {
@@ -85,13 +87,18 @@ impl<'b> Outcome<'b> {
                 limit: work.limits.result_max_bytes,
             });
         }
+        let usage = confirm.usage.cleaned();
         work.step(row, Step::Confirm, now);
         work.sessions.change(row.session, |session| {
             session.active_at = now;
             session.success_at = Some(now);
             session.consecutive_failures = 0;
-            add_usage(&mut session.usage, confirm.usage);
+            session.usage = session.usage.plus(usage);
         });
+        if !usage.is_zero() {
+            let of_day = self.days.entry(now.day()).or_default();
+            *of_day = of_day.plus(usage);
+        }
         for result in &confirm.results {
             let id = work.counters.last_result.next();
             work.counters.last_result = id;
@@ -116,7 +123,8 @@ impl<'b> Outcome<'b> {
                 reason,
                 not_before: *not_before,
             },
-            ReleaseWhy::GiveBack { not_before, .. } => Step::GiveBack {
+            ReleaseWhy::GiveBack { reason, not_before } => Step::GiveBack {
+                reason,
                 not_before: *not_before,
             },
             ReleaseWhy::Poison { reason } => Step::Poison { reason },
@@ -157,12 +165,17 @@ impl<'b> Outcome<'b> {
             });
             query.execute(&mut work.conn).await?;
         }
+        let days: Vec<_> = self.days.into_iter().collect();
+        for chunk in days.chunks(ROWS_MAX) {
+            let query = ADD_USAGE_DAYS.with_rows(chunk, |values, (day, usage)| {
+                values
+                    .push(*day)
+                    .push(usage.input_tokens)
+                    .push(usage.output_tokens)
+                    .push(usage.cost_usd);
+            });
+            query.execute(&mut work.conn).await?;
+        }
         Ok(())
     }
-}
-
-fn add_usage(sum: &mut Usage, more: Usage) {
-    sum.input_tokens += more.input_tokens;
-    sum.output_tokens += more.output_tokens;
-    sum.cost_usd += more.cost_usd;
 }

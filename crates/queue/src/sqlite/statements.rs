@@ -31,6 +31,7 @@ macro_rules! statements {
 }
 
 statements! {
+    ADD_USAGE_DAYS = "add_usage_days";
     BEGIN_GENERATION = "begin_generation";
     CLEAR_PROMPT = "clear_prompt";
     COUNT_PURGED = "count_purged";
@@ -43,15 +44,19 @@ statements! {
     GET_METADATA = "get_metadata";
     GET_SESSION = "get_session";
     GET_SESSION_BY_KEY = "get_session_by_key";
+    GET_USAGE_DAY = "get_usage_day";
     HAS_ROWS = "has_rows";
+    INSERT_ATTEMPTS = "insert_attempts" "trim_attempts";
     INSERT_MESSAGES = "insert_messages" "insert_payloads";
     INSERT_RESULTS = "insert_results";
     INSERT_SESSIONS = "insert_sessions";
+    LIST_ATTEMPTS = "list_attempts";
     LIST_DEAD = "list_dead";
     LIST_DEAD_OF_SESSION = "list_dead_of_session";
     LIST_MESSAGES = "list_messages";
     LIST_RESULTS = "list_results";
     LIST_SESSIONS = "list_sessions";
+    LIST_USAGE_DAYS = "list_usage_days";
     LIST_WORKED = "list_worked";
     LOAD_CLAIMS_BEFORE = "load_claims_before";
     LOAD_CLAIMS_OF_SESSION = "load_claims_of_session";

@@ -5,7 +5,7 @@
 
 use crate::ids::{ClaimSeq, Epoch, Generation, MessageId, Seq, Timestamp};
 use crate::limits::{Limits, REASON_KEPT_BYTES};
-use crate::types::{Fence, State};
+use crate::types::{Attempt, AttemptOutcome, Fence, State};
 use crate::validate::kept;
 
 /// A message without what never changes and may be long.
@@ -37,6 +37,7 @@ pub(super) enum Step<'a> {
         not_before: Timestamp,
     },
     GiveBack {
+        reason: &'a str,
         not_before: Option<Timestamp>,
     },
     Poison {
@@ -48,10 +49,39 @@ pub(super) enum Step<'a> {
     Redrive(Seq),
 }
 
+impl<'a> Step<'a> {
+    /// What the message's history says of it, if anything, and the reason that was given.
+    fn outcome(self, was: State) -> Option<(AttemptOutcome, Option<&'a str>)> {
+        match self {
+            Self::Claim(..) | Self::Confirm => None,
+            Self::Retry { reason, .. } => Some((AttemptOutcome::Retry, Some(reason))),
+            Self::GiveBack { reason, .. } => Some((AttemptOutcome::Unavailable, Some(reason))),
+            Self::Poison { reason } => Some((AttemptOutcome::Poison, Some(reason))),
+            Self::Rescue => Some((AttemptOutcome::Rescued, None)),
+            Self::Cancel => (was == State::Claimed).then_some((AttemptOutcome::Cancelled, None)),
+            Self::Redrive(_) => Some((AttemptOutcome::Redriven, None)),
+        }
+    }
+}
+
 impl MessageRow {
     /// Whether a fence is that of the claim the message is in.
     pub(super) fn is_held_by(&self, fence: Fence) -> bool {
         self.claim == Some((fence.generation, fence.claim_seq)) && self.epoch == fence.epoch
+    }
+
+    /// What a step that is about to be taken adds to the history; most add nothing.
+    pub(super) fn history_of(&self, step: Step<'_>, now: Timestamp) -> Option<Attempt> {
+        let (outcome, reason) = step.outcome(self.state)?;
+        Some(Attempt {
+            attempt: match outcome {
+                AttemptOutcome::Redriven => 0,
+                _ => self.attempt,
+            },
+            ended_at: now,
+            outcome,
+            reason: reason.map(|reason| kept(reason, REASON_KEPT_BYTES).to_owned()),
+        })
     }
 
     /// Takes a step.
@@ -79,7 +109,7 @@ impl MessageRow {
                     State::Pending
                 }
             }
-            (State::Claimed, Step::GiveBack { not_before }) => {
+            (State::Claimed, Step::GiveBack { not_before, .. }) => {
                 self.attempt -= 1;
                 self.not_before = not_before;
                 State::Pending

@@ -9,14 +9,14 @@ use super::counters::Counters;
 use super::rows;
 use super::sessions::{SessionRow, Sessions};
 use super::statements::{
-    LOAD_COUNTERS, LOAD_MESSAGES, LOAD_SESSIONS_BY_ID, LOAD_SESSIONS_BY_KEY, LOAD_SESSIONS_BY_NUM,
-    ROWS_MAX, SAVE_COUNTERS, SAVE_MESSAGES, SAVE_SESSIONS, Values,
+    INSERT_ATTEMPTS, LOAD_COUNTERS, LOAD_MESSAGES, LOAD_SESSIONS_BY_ID, LOAD_SESSIONS_BY_KEY,
+    LOAD_SESSIONS_BY_NUM, ROWS_MAX, SAVE_COUNTERS, SAVE_MESSAGES, SAVE_SESSIONS, Values,
 };
 use super::transition::{MessageRow, Step, is_backlog};
 use crate::error::StoreError;
 use crate::ids::{MessageId, SessionId, Timestamp};
-use crate::limits::Limits;
-use crate::types::{SessionRef, State};
+use crate::limits::{ATTEMPTS_KEPT, Limits};
+use crate::types::{Attempt, SessionRef, State};
 
 /// The writer's connection and memory.
 pub(super) struct Work {
@@ -24,6 +24,8 @@ pub(super) struct Work {
     pub(super) limits: Limits,
     pub(super) counters: Counters,
     pub(super) sessions: Sessions,
+    /// What steps have added to the history of messages that are not saved yet.
+    history: Vec<(MessageId, Attempt)>,
     /// The counters as they are stored; `None` after a rollback.
     stored: Option<Counters>,
 }
@@ -35,6 +37,7 @@ impl Work {
             limits,
             counters: Counters::default(),
             sessions: Sessions::default(),
+            history: Vec::new(),
             stored: None,
         }
     }
@@ -62,6 +65,7 @@ impl Work {
     /// Undoes the batch and forgets what it left in memory.
     pub(super) async fn rollback(&mut self) {
         self.sessions.clear();
+        self.history.clear();
         self.stored = None;
         // SQLite has rolled back by itself after some errors (a full disk), and then refuses.
         if let Err(error) = sqlx::query("ROLLBACK").execute(&mut self.conn).await {
@@ -213,6 +217,9 @@ impl Work {
     /// Moves a message of a held session, and counts it where it has moved to.
     pub(super) fn step(&mut self, message: &mut MessageRow, step: Step<'_>, now: Timestamp) {
         let was = message.state;
+        let history = message.history_of(step, now);
+        self.history
+            .extend(history.map(|attempt| (message.id, attempt)));
         message.step(step, &self.limits, now);
         self.count(message.session, was, -1);
         self.count(message.session, message.state, 1);
@@ -230,7 +237,7 @@ impl Work {
         });
     }
 
-    /// Stores messages that have moved.
+    /// Stores messages that have moved, each once, and what that adds to their history.
     pub(super) async fn save_messages(
         &mut self,
         messages: &[MessageRow],
@@ -249,6 +256,28 @@ impl Work {
                     .push(m.claim.map(|(_, claim_seq)| claim_seq.0))
                     .push(m.last_error.as_deref());
             });
+            query.execute(&mut self.conn).await?;
+        }
+        self.save_history().await
+    }
+
+    async fn save_history(&mut self) -> Result<(), StoreError> {
+        let history = std::mem::take(&mut self.history);
+        for chunk in history.chunks(ROWS_MAX) {
+            let mut values = Values::default();
+            let size = values.rows(chunk, |values, (message, attempt)| {
+                values
+                    .push(message.0)
+                    .push(attempt.attempt)
+                    .push(attempt.ended_at.0)
+                    .push(attempt.outcome.as_str())
+                    .push(attempt.reason.as_deref());
+            });
+            values.rows(chunk, |values, (message, _)| {
+                values.push(message.0);
+            });
+            values.push(ATTEMPTS_KEPT as i64);
+            let query = INSERT_ATTEMPTS.with_values(size, values);
             query.execute(&mut self.conn).await?;
         }
         Ok(())
@@ -274,6 +303,7 @@ fn bind_session(values: &mut Values, row: &SessionRow) {
         .push(row.success_at.map(|at| at.0))
         .push(row.consecutive_failures)
         .push(row.last_error.as_deref())
+        .push(row.failing.as_deref())
         .push(row.usage.input_tokens)
         .push(row.usage.output_tokens)
         .push(row.usage.cost_usd);

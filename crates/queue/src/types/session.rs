@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::usage::Usage;
 use crate::ids::{Epoch, SessionId, Timestamp};
 
 /// Get-or-create of a session without a message.
@@ -109,19 +110,10 @@ pub struct Session {
     pub consecutive_failures: i64,
     /// Why the last failed attempt failed.
     pub last_error: Option<String>,
+    /// Why no generator is started for it any more, until the next prompt or until it is cleared.
+    pub failing: Option<String>,
     /// What its results have cost so far.
     pub usage: Usage,
-}
-
-/// Tokens and money spent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Tokens read by the model.
-    pub input_tokens: i64,
-    /// Tokens written by the model.
-    pub output_tokens: i64,
-    /// United States dollars.
-    pub cost_usd: f64,
 }
 
 /// What a `closing` mark found.

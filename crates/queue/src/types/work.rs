@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::message::Message;
-use super::session::Usage;
+use super::usage::Usage;
 use crate::ids::{ClaimSeq, Epoch, Generation, MessageId, ResultId, Seq, SessionId, Timestamp};
 
 /// What proves that a claim is still its holder's.
@@ -90,7 +90,7 @@ pub struct Confirm {
     pub results: Vec<NewResult>,
     /// The generator's state after it, JSON text; `None` keeps the stored one.
     pub checkpoint: Option<String>,
-    /// What it cost.
+    /// What it cost; stored as [`Usage::cleaned`].
     pub usage: Usage,
 }
 

@@ -7,9 +7,9 @@ use sessiond_queue::ids::{Generation, MessageId, SessionId, Timestamp};
 use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{
-    Claimed, CloseDepth, Closed, Confirm, Enqueue, Marked, Message, MessageFilter, OpenSession,
-    Receipt, Redriven, Release, Released, Rescued, ResultFilter, Session, SessionFilter, Stats,
-    StoreInfo, StoredResult, Unfinished, Verification,
+    Attempt, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked, Message,
+    MessageFilter, OpenSession, Receipt, Redriven, Release, Released, Rescued, ResultFilter,
+    Session, SessionFilter, Stats, StoreInfo, StoredResult, Unfinished, Usage, Verification,
 };
 use tokio::sync::watch;
 
@@ -134,6 +134,14 @@ impl Store for Flaky {
     ) -> Result<Session, SessionError> {
         self.inner.patch_metadata(s, p, n).await
     }
+    async fn set_failing(
+        &self,
+        s: SessionId,
+        r: Option<&str>,
+        n: Timestamp,
+    ) -> Result<Session, SessionError> {
+        self.inner.set_failing(s, r, n).await
+    }
     async fn begin_drain(
         &self,
         s: SessionId,
@@ -184,8 +192,17 @@ impl Store for Flaky {
     async fn messages(&self, f: MessageFilter) -> Result<Vec<Message>, StoreError> {
         self.inner.messages(f).await
     }
+    async fn attempts(&self, m: MessageId) -> Result<Vec<Attempt>, StoreError> {
+        self.inner.attempts(m).await
+    }
     async fn results(&self, f: ResultFilter) -> Result<Vec<StoredResult>, StoreError> {
         self.inner.results(f).await
+    }
+    async fn usage_of_day(&self, d: i64) -> Result<Usage, StoreError> {
+        self.inner.usage_of_day(d).await
+    }
+    async fn usage_days(&self, l: u32) -> Result<Vec<DayUsage>, StoreError> {
+        self.inner.usage_days(l).await
     }
     async fn stats(&self) -> Result<Stats, StoreError> {
         self.inner.stats().await

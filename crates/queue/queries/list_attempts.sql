@@ -1,0 +1,1 @@
+SELECT attempt, ended_at, outcome, reason FROM attempts WHERE message = ? ORDER BY place
