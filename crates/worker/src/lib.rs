@@ -10,6 +10,7 @@
 //! its own and uses nothing else from here.
 
 pub mod accept;
+pub mod admission;
 pub mod agents;
 pub mod cli;
 pub mod clock;

@@ -1,0 +1,99 @@
+//! How often a session's generator failed to start lately.
+//!
+//! Counts only; what follows from it (a backoff, a failing session) is for whoever starts it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The failed starts of one session's generator that still count.
+#[derive(Clone, Debug, Default)]
+pub struct Restarts {
+    /// When they failed, oldest first.
+    failed_at: VecDeque<Instant>,
+}
+
+/// What follows from a failed start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It may be started again, after a backoff.
+    Again {
+        /// How many starts failed within the window, this one included.
+        failures: u32,
+    },
+    /// It failed too often: nothing is tried before something is mended.
+    GiveUp,
+}
+
+impl Restarts {
+    /// Notes that a start failed; of those within `window`, `max` may. Giving up forgets them all,
+    /// so that whoever mends the cause has as many tries as at first.
+    pub fn failed(&mut self, now: Instant, max: usize, window: Duration) -> Next {
+        self.failed_at.push_back(now);
+        while let Some(first) = self.failed_at.front()
+            && now.duration_since(*first) > window
+        {
+            self.failed_at.pop_front();
+        }
+        if self.failed_at.len() > max {
+            self.failed_at.clear();
+            return Next::GiveUp;
+        }
+        Next::Again {
+            failures: u32::try_from(self.failed_at.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Notes that a start succeeded: those before it do not count any more.
+    pub fn ready(&mut self) {
+        self.failed_at.clear();
+    }
+
+    /// How many failed starts are remembered.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.failed_at.len()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(600);
+
+    fn again(failures: u32) -> Next {
+        Next::Again { failures }
+    }
+
+    #[test]
+    fn one_start_more_than_may_fail_gives_up() {
+        let (mut restarts, now) = (Restarts::default(), Instant::now());
+        for failures in 1..=5 {
+            assert_eq!(restarts.failed(now, 5, WINDOW), again(failures));
+        }
+        assert_eq!(restarts.failed(now, 5, WINDOW), Next::GiveUp);
+        assert_eq!(restarts.failed(now, 5, WINDOW), again(1), "a new beginning");
+        assert_eq!(Restarts::default().failed(now, 0, WINDOW), Next::GiveUp);
+    }
+
+    #[test]
+    fn starts_outside_the_window_do_not_count() {
+        let (mut restarts, start) = (Restarts::default(), Instant::now());
+        for minute in 0..100 {
+            let now = start + Duration::from_secs(60 * minute);
+            let counted = u32::try_from(minute + 1).expect("small").min(11);
+            assert_eq!(restarts.failed(now, 11, WINDOW), again(counted));
+        }
+    }
+
+    #[test]
+    fn successful_start_forgets_the_failed_ones() {
+        let (mut restarts, now) = (Restarts::default(), Instant::now());
+        restarts.failed(now, 2, WINDOW);
+        restarts.failed(now, 2, WINDOW);
+        restarts.ready();
+        assert_eq!(restarts.count(), 0);
+        assert_eq!(restarts.failed(now, 2, WINDOW), again(1));
+    }
+}
