@@ -5,6 +5,8 @@
 //! (see [`crate::sessions`]) feeds it and settles its claims.
 
 mod digest;
+mod program;
+mod protocol;
 mod rehearsal;
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sessiond_queue::types::{Message, NewResult, Session, Usage};
 
 pub use digest::DigestFactory;
+pub use program::{ProgramFactory, ProgramSettings, output_dir};
 pub use rehearsal::RehearsalFactory;
 
 /// Opens generators, and knows which one a session gets.
