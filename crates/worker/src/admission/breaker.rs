@@ -82,6 +82,13 @@ pub enum Pass {
     Trial(Trial),
 }
 
+impl Pass {
+    /// Whether it is the only try at a provider that was away.
+    pub fn is_trial(&self) -> bool {
+        matches!(self, Self::Trial(_))
+    }
+}
+
 /// The only try at a provider that was unavailable. To be kept until [`Breakers::success`] or
 /// [`Breakers::unavailable`] was called; dropped before, the next one tries.
 #[derive(Debug)]
@@ -97,7 +104,7 @@ pub struct OpenInfo {
     /// Why its provider was last unavailable.
     pub reason: String,
     /// How long until the next try; while one is under way, until it is worth asking again.
-    pub until_in_ms: u64,
+    pub retry_in_ms: u64,
 }
 
 /// The state of a breaker that is not closed.
@@ -187,7 +194,7 @@ impl Breakers {
         let until = open.closed_until(now, self.0.base)?;
         Some(OpenInfo {
             reason: open.reason.clone(),
-            until_in_ms: ms(until - now),
+            retry_in_ms: ms(until - now),
         })
     }
 
@@ -434,7 +441,7 @@ mod tests {
         assert!(waiting.as_mut().now_or_never().is_none());
         breakers.success("echo");
         let pass = tokio::time::timeout(LIMIT, waiting).await;
-        assert!(matches!(pass.expect("woken"), Pass::Free));
+        assert!(!pass.expect("woken").is_trial());
     }
 
     /// The base is long: nobody comes through by asking again after a while.
@@ -453,7 +460,7 @@ mod tests {
         drop(dropped);
         drop(first);
         let pass = tokio::time::timeout(LIMIT, waiting).await;
-        assert!(matches!(pass.expect("woken"), Pass::Trial(_)));
+        assert!(pass.expect("woken").is_trial());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
