@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use sessiond::admission::Admission;
 use sessiond::clock::Clock;
 use sessiond::config::Config;
 use sessiond::generator::{About, Generator, GeneratorFactory, Kind, OpenError, Outcome};
 use sessiond::search::SearchError;
-use sessiond::sessions::{Context, ResultIndex, Sessions};
+use sessiond::sessions::{Context, NoProcesses, ResultIndex, Sessions};
 use sessiond_queue::SqliteStore;
 use sessiond_queue::ids::{EventId, SessionId};
 use sessiond_queue::store::Store;
@@ -37,12 +38,15 @@ async fn measure() -> anyhow::Result<()> {
         Arc::new(SqliteStore::open(&dir.path().join("queue.db"), settings.limits()).await?);
     let generation = store.begin_generation("bench", Clock.now()).await?;
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
+    let admission = Admission::new(&settings.generator);
     let context = Arc::new(Context {
         store: Arc::clone(&store),
         generation,
         clock: Clock,
         settings: Arc::new(settings),
         factory: Arc::new(Probe(arrived)),
+        admission,
+        processes: Arc::new(NoProcesses),
         index: Arc::new(NoIndex),
         started: tokio::time::Instant::now(),
     });
@@ -68,7 +72,8 @@ async fn measure() -> anyhow::Result<()> {
     let median = ratio(wake.median(), commit.median());
     let p99 = ratio(wake.percentile(99), commit.median());
     println!("p50 = {median:.2} raw commits (to reach: 3.00), p99 = {p99:.2}");
-    tokio::time::timeout(Duration::from_secs(10), sessions.shutdown()).await?;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    tokio::time::timeout_at(deadline, sessions.shutdown(deadline)).await?;
     store.close().await;
     Ok(())
 }

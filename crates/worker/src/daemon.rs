@@ -1,8 +1,10 @@
 //! Builds the worker's parts, starts them in order, and stops them in order.
 //!
 //! ```text
-//! start: lock -> stores -> serve -> rescue claims -> ingest spool -> resume sessions
-//! stop:  stop listening -> unload all sessions, one deadline -> close stores -> unlock
+//! start: lock -> stores -> serve -> rescue claims -> sweep processes -> ingest spool
+//!        -> resume sessions
+//! stop:  stop listening -> refuse to start programs -> unload all sessions, one deadline
+//!        -> close stores -> unlock
 //! ```
 
 use std::future::Future;
@@ -15,18 +17,23 @@ use sessiond_queue::SqliteStore;
 use sessiond_queue::error::{OpenError, StoreError};
 use sessiond_queue::ids::SessionId;
 use sessiond_queue::store::Store;
+use sessiond_supervisor::SupervisorError;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::Acceptor;
+use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::{Doctor, Listening};
-use crate::generator::{DigestFactory, GeneratorFactory, RehearsalFactory};
+use crate::generator::{
+    DigestFactory, GeneratorFactory, ProgramFactory, ProgramSettings, RehearsalFactory,
+};
 use crate::http::{Api, BindError, Guard, Listeners, router};
 use crate::instance::{ClaimError, Discovery, Place};
 use crate::launch::adopt_start_lock;
+use crate::processes::SessionProcesses;
 use crate::search::{Indexer, OpenIndexError, SearchError, SearchIndex};
 use crate::sessions::{Context, ResultIndex, Sessions};
 use crate::set_aside::SetAside;
@@ -51,6 +58,9 @@ pub enum DaemonError {
     /// The queue's database cannot be used.
     #[error("start on the queue")]
     Store(#[from] StoreError),
+    /// The records of processes cannot be used.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
     /// The unix socket cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -90,12 +100,15 @@ pub async fn run(
 
     let (indexer, indexing) =
         Indexer::start(search.clone(), Arc::clone(&store), stop_indexing.clone());
+    let processes = SessionProcesses::open(&layout, place.install(), generation.0, &settings)?;
     let context = Arc::new(Context {
         store: Arc::clone(&store),
         generation,
         clock,
         settings: Arc::clone(&settings),
-        factory: factory(&settings),
+        factory: factory(&settings, &layout, &store, &processes),
+        admission: Admission::new(&settings.generator),
+        processes: Arc::new(processes.clone()),
         index: Arc::new(Index(indexer.clone())),
         started,
     });
@@ -141,6 +154,7 @@ pub async fn run(
             "claims of earlier instances rescued"
         );
     }
+    processes.sweep().await;
     let intake = SpoolIntake::start(layout.clone(), acceptor, set_aside, stop.clone()).await;
     let resumed = sessions.resume().await?;
     tracing::info!(resumed, start_ms = context.uptime_ms(), "worker ready");
@@ -148,6 +162,7 @@ pub async fn run(
 
     stop.cancelled().await;
     place.withdraw();
+    processes.supervisor().refuse_spawns();
     let deadline = Instant::now() + Duration::from_millis(settings.session.shutdown_deadline_ms);
     within(
         deadline.min(Instant::now() + REQUESTS_END),
@@ -155,7 +170,7 @@ pub async fn run(
         finish_all(servers),
     )
     .await;
-    within(deadline, "sessions", sessions.shutdown()).await;
+    within(deadline, "sessions", sessions.shutdown(deadline)).await;
     within(deadline, "spool", intake.finished()).await;
     stop_indexing.cancel();
     within(deadline, "indexer", finish(indexing)).await;
@@ -165,17 +180,37 @@ pub async fn run(
     Ok(())
 }
 
-fn factory(settings: &Config) -> Arc<dyn GeneratorFactory> {
-    let digest = Arc::new(DigestFactory);
+fn factory(
+    settings: &Arc<Config>,
+    layout: &Layout,
+    store: &Arc<dyn Store>,
+    processes: &SessionProcesses,
+) -> Arc<dyn GeneratorFactory> {
+    let factory: Arc<dyn GeneratorFactory> = if settings.generator.has_programs() {
+        let program_settings = ProgramSettings {
+            generator: settings.generator.clone(),
+            stop_wait: Duration::from_millis(settings.session.generator_stop_wait_ms),
+            home: layout.root().to_owned(),
+            own_env: std::env::vars_os().collect(),
+        };
+        let supervisor = processes.supervisor().clone();
+        Arc::new(ProgramFactory::new(
+            supervisor,
+            Arc::clone(store),
+            program_settings,
+        ))
+    } else {
+        Arc::new(DigestFactory)
+    };
     let rehearsal = &settings.rehearsal;
     if rehearsal.delay_ms == 0 && rehearsal.fail_kind.is_empty() {
-        return digest;
+        return factory;
     }
     tracing::warn!(
         ?rehearsal,
         "rehearsal: the generator is slow or fails on purpose"
     );
-    Arc::new(RehearsalFactory::new(digest, rehearsal.clone()))
+    Arc::new(RehearsalFactory::new(factory, rehearsal.clone()))
 }
 
 /// Serves until `stop`; then the listeners close and requests under way are finished.

@@ -182,7 +182,7 @@ async fn sessions(store: &dyn Store, live: &[Live]) -> Result<Vec<SessionReport>
         .collect();
     let in_memory = live.iter().map(|live| live.session);
     wanted.extend(in_memory.filter(|id| !unfinished.contains_key(id)));
-    let live: HashMap<SessionId, Live> = live.iter().map(|live| (live.session, *live)).collect();
+    let live: HashMap<SessionId, &Live> = live.iter().map(|live| (live.session, live)).collect();
     let mut rows = Vec::new();
     for id in wanted {
         rows.extend(store.session(id).await?);
@@ -202,7 +202,7 @@ async fn sessions(store: &dyn Store, live: &[Live]) -> Result<Vec<SessionReport>
 
 fn session(
     row: Session,
-    live: &HashMap<SessionId, Live>,
+    live: &HashMap<SessionId, &Live>,
     unfinished: &HashMap<SessionId, Unfinished>,
 ) -> SessionReport {
     let live = live.get(&row.id);

@@ -126,8 +126,7 @@ pub(super) async fn cancel(
         .store
         .cancel(id, api.context.clock.now())
         .await?;
-    // What stood behind it may be due now.
-    api.sessions.wake(message.session, &Effect::None).await;
+    api.sessions.cancelled(&message).await;
     Ok(Json(message))
 }
 

@@ -41,7 +41,7 @@ pub(super) struct Shown {
 
 impl Shown {
     fn new(session: Session, live: &[Live]) -> Self {
-        let live = live.iter().find(|live| live.session == session.id).copied();
+        let live = live.iter().find(|live| live.session == session.id).cloned();
         let residence = if live.is_some() { "active" } else { "dormant" };
         Self {
             session,

@@ -39,6 +39,8 @@ pub(super) struct Close {
     pub(super) unsettled: bool,
     /// Nothing is to be done if the drain that led here was called off.
     pub(super) only_if_draining: bool,
+    /// How long the generator is waited for.
+    pub(super) wait: Duration,
 }
 
 /// How a close ended.
@@ -66,7 +68,8 @@ pub(super) async fn close(context: Arc<Context>, close: Close) -> CloseEnd {
             let report = &done.report;
             tracing::info!(
                 session.id = %session, ?depth, generator = ?report.generator,
-                waited_ms = report.waited_ms, pending_left = report.pending_left, "session closed"
+                waited_ms = report.waited_ms, reaped = report.reaped.len(),
+                pending_left = report.pending_left, "session closed"
             );
             CloseEnd::Done {
                 report: done.report,
@@ -95,6 +98,7 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         run,
         unsettled,
         only_if_draining,
+        wait,
     } = close;
     if !only_if_draining && let Some(run) = &run {
         // Before the mark: what is accepted after it is not this run's.
@@ -115,8 +119,10 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
     rehearse(context, "marked");
     let begun = Instant::now();
     let may_hold_a_claim = unsettled || run.is_some();
-    let generator = stop(context, session, run).await;
+    let generator = stop(session, run, wait).await;
     let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    // Before its claim is given back: nothing of it works on that message any more.
+    let reaped = context.processes.reap(session).await;
     let mut released = 0;
     if may_hold_a_claim {
         let now = context.clock.now();
@@ -131,6 +137,7 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         context.store.purge_rows(session, now).await?;
         rehearse(context, "purged");
         context.index.forget(session).await?;
+        context.processes.forget(session).await;
         rehearse(context, "forgotten");
     }
     let mut drain_until = None;
@@ -152,6 +159,7 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         depth: mark.map_or(depth, Depth::from),
         generator,
         waited_ms,
+        reaped,
         released,
         pending_left,
         life,
@@ -163,19 +171,18 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
 }
 
 /// Ends the generator: asked, waited for, and in the end aborted.
-async fn stop(context: &Context, session: SessionId, run: Option<RunHandle>) -> GeneratorEnd {
+async fn stop(session: SessionId, run: Option<RunHandle>, wait: Duration) -> GeneratorEnd {
     let Some(run) = run else {
         return GeneratorEnd::None;
     };
     run.token.cancel();
-    let wait = Duration::from_millis(context.settings.session.generator_stop_wait_ms);
     if tokio::time::timeout(wait, run.ended.cancelled())
         .await
         .is_ok()
     {
         return GeneratorEnd::Stopped;
     }
-    let waited_ms = context.settings.session.generator_stop_wait_ms;
+    let waited_ms = wait.as_millis();
     tracing::warn!(session.id = %session, waited_ms, "generator did not end in time; aborting it");
     run.abort.abort();
     // An abort takes effect at the task's next await; from then on it settles nothing.

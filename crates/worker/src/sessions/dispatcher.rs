@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use sessiond_queue::ids::{SessionId, Timestamp};
+use sessiond_queue::ids::{MessageId, SessionId, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::close::{CloseEnd, RunHandle};
@@ -31,6 +32,9 @@ use super::{Context, Sessions, left};
 
 /// How long a session waits after its store or its close failed.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Left of the shutdown's deadline for what follows the processes' end.
+const STOP_RESERVE: Duration = Duration::from_secs(1);
 
 /// What the dispatcher is told.
 pub(super) enum Command {
@@ -55,8 +59,16 @@ pub(super) enum Command {
         session: SessionId,
         end: CloseEnd,
     },
+    /// A message was cancelled.
+    Cancelled {
+        session: SessionId,
+        message: MessageId,
+    },
     Live(oneshot::Sender<Vec<Live>>),
-    Shutdown(oneshot::Sender<()>),
+    Shutdown {
+        deadline: Instant,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 pub(super) struct CloseRequest {
@@ -79,6 +91,7 @@ pub(super) fn start(handle: &Sessions, inbox: mpsc::Receiver<Command>) {
         reaper: Reaper::default(),
         serial: 0,
         stopping: None,
+        stop_wait: Duration::from_millis(handle.context.settings.session.generator_stop_wait_ms),
     };
     tokio::spawn(dispatcher.run(inbox));
 }
@@ -93,6 +106,8 @@ struct Dispatcher {
     serial: u64,
     /// Whom to tell when the last session has left, once the worker is stopping.
     stopping: Option<oneshot::Sender<()>>,
+    /// How long a close waits for a generator.
+    stop_wait: Duration,
 }
 
 impl Dispatcher {
@@ -137,8 +152,20 @@ impl Dispatcher {
             Command::Live(reply) => {
                 let _asker_gone = reply.send(self.live());
             }
-            Command::Shutdown(reply) => {
+            Command::Cancelled { session, message } => {
+                let entry = self.entries.get(&session);
+                if let Some(run) = entry.and_then(Entry::run) {
+                    run.shared.cancel(message);
+                }
+                self.wake(session);
+            }
+            Command::Shutdown { deadline, reply } => {
                 self.stopping = Some(reply);
+                let grace = Duration::from_millis(self.context.settings.supervisor.grace_ms);
+                let left = deadline.saturating_duration_since(Instant::now());
+                self.stop_wait = self
+                    .stop_wait
+                    .min(left.saturating_sub(grace + STOP_RESERVE));
                 let sessions: Vec<_> = self.entries.keys().copied().collect();
                 for session in sessions {
                     self.begin_close(session, Depth::Unload, false, Vec::new());
@@ -272,9 +299,27 @@ impl Dispatcher {
             RunEnd::Quiet { due } if entry.drain.is_some() && (due.is_some() || has_seen_all) => {
                 self.close_drained(session);
             }
+            RunEnd::Failing | RunEnd::Blocked { .. } if entry.drain.is_some() => {
+                self.close_drained(session);
+            }
             // Something was stored after the run's last look.
-            RunEnd::Quiet { .. } if !has_seen_all => self.start_run(session),
-            RunEnd::Quiet { due } => {
+            RunEnd::Quiet { .. } | RunEnd::Failing | RunEnd::Blocked { .. } if !has_seen_all => {
+                self.start_run(session);
+            }
+            RunEnd::Failing => {
+                self.arm_idle(session, self.context.settings.session.idle_unload_ms);
+            }
+            RunEnd::CloseSession => {
+                let drain_max = Duration::from_millis(self.context.settings.session.drain_max_ms);
+                let until = self.context.clock.now().after(drain_max);
+                let request = DrainRequest {
+                    forced: true,
+                    ..DrainRequest::of_the_agent(until, Depth::Close)
+                };
+                self.drain(session, request);
+                self.wake(session);
+            }
+            RunEnd::Quiet { due } | RunEnd::Blocked { until: due } => {
                 if let Some(due) = due {
                     self.arm_due(session, left(due, self.context.clock));
                 }
@@ -311,11 +356,18 @@ impl Dispatcher {
 
     fn live(&self) -> Vec<Live> {
         let now = self.context.uptime_ms();
-        let live = |(session, entry): (&SessionId, &Entry)| Live {
-            session: *session,
-            activity: entry.activity(),
-            working_on: entry.run().and_then(|run| run.shared.working_on()),
-            idle_ms: now.saturating_sub(entry.active_ms()),
+        let live = |(session, entry): (&SessionId, &Entry)| {
+            let run = entry.run();
+            let shown = run.map(|run| run.shared.shown()).unwrap_or_default();
+            Live {
+                session: *session,
+                activity: entry.activity(),
+                working_on: run.and_then(|run| run.shared.working_on()),
+                idle_ms: now.saturating_sub(entry.active_ms()),
+                about: shown.about,
+                waiting: shown.waiting,
+                restarts: shown.restarts,
+            }
         };
         self.entries.iter().map(live).collect()
     }

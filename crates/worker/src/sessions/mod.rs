@@ -13,12 +13,15 @@
 //! leave a reply slot. It never waits for a run, a close or the store: they are tasks of their own
 //! and report back. So all decisions fall in one place, one after the other, and no lock is held.
 //!
-//! Modules in reading order: `dispatcher` (decides), `entry` (what it keeps), `run` (works), `stream` (claims), `wake` (the
-//! wake-up between the two), `close` (ends), `reaper` (deadlines), `report` (what is said).
+//! Modules in reading order: `dispatcher` (decides), `entry` (what it keeps), `run` and `feeder`
+//! (work), `stream` (claims), `gate` (whether a program may), `wake` (the wake-up between them),
+//! `close` (ends), `reaper` (deadlines), `report` (what is said).
 
 mod close;
 mod dispatcher;
 mod entry;
+mod feeder;
+mod gate;
 mod reaper;
 mod report;
 mod run;
@@ -42,11 +45,13 @@ use async_trait::async_trait;
 use sessiond_queue::error::{SessionError, StoreError};
 use sessiond_queue::ids::{Generation, SessionId, Timestamp};
 use sessiond_queue::store::Store;
-use sessiond_queue::types::Effect;
+use sessiond_queue::types::{Effect, Message, Session};
+use sessiond_supervisor::Stopped;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
 pub use self::report::{Activity, CloseReport, Depth, GeneratorEnd, Live, SessionEvent};
+use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::generator::GeneratorFactory;
@@ -74,6 +79,34 @@ pub trait ResultIndex: Send + Sync + 'static {
     async fn forget(&self, session: SessionId) -> Result<(), SearchError>;
 }
 
+/// The processes of sessions.
+#[async_trait]
+pub trait Processes: Send + Sync + 'static {
+    /// Waits until nothing that an earlier instance has left runs for a session.
+    async fn cleared(&self, session: SessionId);
+
+    /// Ends everything that runs for a session and waits for it.
+    async fn reap(&self, session: SessionId) -> Vec<Stopped>;
+
+    /// Removes the output of a purged session.
+    async fn forget(&self, session: SessionId);
+}
+
+/// For generators that are no programs: nothing runs.
+#[derive(Clone, Copy, Debug)]
+pub struct NoProcesses;
+
+#[async_trait]
+impl Processes for NoProcesses {
+    async fn cleared(&self, _: SessionId) {}
+
+    async fn reap(&self, _: SessionId) -> Vec<Stopped> {
+        Vec::new()
+    }
+
+    async fn forget(&self, _: SessionId) {}
+}
+
 /// What every part of this module works with.
 pub struct Context {
     /// The queue.
@@ -86,6 +119,10 @@ pub struct Context {
     pub settings: Arc<Config>,
     /// Opens generators.
     pub factory: Arc<dyn GeneratorFactory>,
+    /// Decides whether programs may work.
+    pub admission: Admission,
+    /// What runs for sessions.
+    pub processes: Arc<dyn Processes>,
     /// Follows the results.
     pub index: Arc<dyn ResultIndex>,
     /// When the worker started.
@@ -203,6 +240,22 @@ impl Sessions {
         answer.await.unwrap_or(Err(CloseError::Stopping))
     }
 
+    /// Tells that a message was cancelled: work on it is abandoned, and what stood behind it may be
+    /// due.
+    pub async fn cancelled(&self, message: &Message) {
+        let (session, message) = (message.session, message.id);
+        self.send(dispatcher::Command::Cancelled { session, message })
+            .await;
+    }
+
+    /// Lets a failing session start generators again.
+    pub async fn restart(&self, session: SessionId) -> Result<Session, SessionError> {
+        let (store, now) = (&self.context.store, self.context.clock.now());
+        let row = store.set_failing(session, None, now).await?;
+        self.send(dispatcher::Command::Wake(session)).await;
+        Ok(row)
+    }
+
     /// Every session in memory.
     pub async fn live(&self) -> Vec<Live> {
         let (reply, answer) = oneshot::channel();
@@ -239,10 +292,12 @@ impl Sessions {
     }
 
     /// Unloads every session in parallel and ends the dispatcher. Returns when all are out of
-    /// memory; the caller sets the deadline.
-    pub async fn shutdown(&self) {
+    /// memory. Generators are waited for so long that what does not end by itself can be made to
+    /// before `deadline`, which the caller enforces.
+    pub async fn shutdown(&self, deadline: Instant) {
         let (reply, answer) = oneshot::channel();
-        self.send(dispatcher::Command::Shutdown(reply)).await;
+        self.send(dispatcher::Command::Shutdown { deadline, reply })
+            .await;
         // An error means that the dispatcher has ended already.
         let _ended = answer.await;
     }

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use sessiond_queue::ids::{MessageId, SessionId};
 use sessiond_queue::types::{CloseDepth, Life};
+use sessiond_supervisor::Stopped;
+
+use crate::generator::About;
 
 /// How deep a close goes. Each depth includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,6 +62,8 @@ pub struct CloseReport {
     pub generator: GeneratorEnd,
     /// How long the generator was waited for.
     pub waited_ms: u64,
+    /// Processes that were still there afterwards, and how they were ended.
+    pub reaped: Vec<Stopped>,
     /// Claims given back: of a generator that was aborted, or whose store had failed.
     pub released: u64,
     /// Messages left pending.
@@ -84,7 +89,7 @@ pub enum Activity {
 }
 
 /// One session in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
     /// The session.
     pub session: SessionId,
@@ -94,6 +99,12 @@ pub struct Live {
     pub working_on: Option<MessageId>,
     /// How long nothing has happened.
     pub idle_ms: u64,
+    /// The generator that is open.
+    pub about: Option<About>,
+    /// Why it may not work just now, though it has work: a slot, a breaker, a budget.
+    pub waiting: Option<String>,
+    /// Starts of its generator that failed in a row.
+    pub restarts: u32,
 }
 
 /// What subscribers are told.

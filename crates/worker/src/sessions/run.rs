@@ -1,27 +1,24 @@
 //! One run: a generator fed with its session's claims, each of them settled.
 //!
-//! A run owns the generator and nothing else. It ends when its stream ends, and says to the
-//! dispatcher why; what follows from that is the dispatcher's decision.
+//! A run ends when its stream ends, and says to the dispatcher why; what follows from that is the
+//! dispatcher's decision. What is done with a claim is [`Feeder`]'s.
 
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{FutureExt, StreamExt};
-use sessiond_queue::error::{SettleError, StoreError};
+use futures::StreamExt;
+use sessiond_queue::error::StoreError;
 use sessiond_queue::ids::{MessageId, SessionId, Timestamp};
-use sessiond_queue::types::{Claim, Confirm, Message, Release, ReleaseWhy, Released};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use super::feeder::{Feeder, Parked, Settled};
+use super::gate::Gate;
 use super::stream::{Item, StreamEnd, claims};
 use super::wake::Wake;
-use crate::generator::{FailureClass, Generator, Outcome};
-
-/// How often a store that fails is asked to take a finished message before the run gives up on it.
-const SETTLE_TRIES: u32 = 5;
+use crate::generator::{About, CloseReason};
 
 /// What a run and the dispatcher share.
 #[derive(Debug, Default)]
@@ -34,8 +31,25 @@ pub(super) struct RunShared {
     draining: AtomicBool,
     /// The message in work; 0: none.
     working_on: AtomicI64,
+    /// The message that was cancelled last; 0: none.
+    cancelled: AtomicI64,
+    /// Rings when it was.
+    cancel: Notify,
     /// [`Context::uptime_ms`] when a message was last settled.
     active_ms: AtomicU64,
+    /// What people are told of the run.
+    shown: Mutex<Shown>,
+}
+
+/// What people are told of a run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown {
+    /// The generator that is open.
+    pub(super) about: Option<About>,
+    /// Why the session may not work just now.
+    pub(super) waiting: Option<String>,
+    /// Starts of its generator that failed in a row.
+    pub(super) restarts: u32,
 }
 
 impl RunShared {
@@ -66,6 +80,39 @@ impl RunShared {
             id => Some(MessageId(id)),
         }
     }
+
+    /// Tells that a message was cancelled. If it is in work, the work is abandoned.
+    pub(super) fn cancel(&self, message: MessageId) {
+        self.cancelled.store(message.0, Ordering::Release);
+        self.cancel.notify_one();
+    }
+
+    /// Waits until `message` is cancelled. Cancel-safe.
+    pub(super) async fn cancelled(&self, message: MessageId) {
+        while self.cancelled.load(Ordering::Acquire) != message.0 {
+            self.cancel.notified().await;
+        }
+    }
+
+    pub(super) fn shown(&self) -> Shown {
+        self.with_shown(|shown| shown.clone())
+    }
+
+    pub(super) fn set_about(&self, about: Option<About>) {
+        self.with_shown(|shown| shown.about = about);
+    }
+
+    pub(super) fn set_waiting(&self, waiting: Option<String>) {
+        self.with_shown(|shown| shown.waiting = waiting);
+    }
+
+    pub(super) fn set_restarts(&self, restarts: u32) {
+        self.with_shown(|shown| shown.restarts = restarts);
+    }
+
+    fn with_shown<T>(&self, look: impl FnOnce(&mut Shown) -> T) -> T {
+        look(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Why a run ended.
@@ -76,6 +123,15 @@ pub(super) enum RunEnd {
         /// When the head is due.
         due: Option<Timestamp>,
     },
+    /// No generator is started for the session before a prompt or somebody's hand.
+    Failing,
+    /// The session is draining and may not work.
+    Blocked {
+        /// When it may; `None`: nobody knows.
+        until: Option<Timestamp>,
+    },
+    /// Its generator asked for the session to be closed.
+    CloseSession,
     /// It was told to.
     Cancelled,
     /// The store failed; to be tried again later.
@@ -90,45 +146,121 @@ pub(super) async fn run(
     shared: Arc<RunShared>,
     unsettled: bool,
 ) -> RunEnd {
+    match prepare(&context, session, &shared, unsettled).await {
+        Ok(Prepared::Gate(gate)) => feed_all(&context, session, &shared, gate).await,
+        Ok(Prepared::End(end)) => end,
+        Err(error) => store_failed(session, &error),
+    }
+}
+
+enum Prepared {
+    /// It may begin; a program through its gate.
+    Gate(Option<Arc<Gate>>),
+    End(RunEnd),
+}
+
+async fn prepare(
+    context: &Arc<Context>,
+    session: SessionId,
+    shared: &Arc<RunShared>,
+    unsettled: bool,
+) -> Result<Prepared, StoreError> {
     if unsettled {
         let now = context.clock.now();
         let reason = "its run ended before it was settled";
-        if let Err(error) = context.store.release_session(session, reason, now).await {
-            return store_failed(session, &error);
+        context.store.release_session(session, reason, now).await?;
+    }
+    // What an earlier instance started for the session may still be at work.
+    tokio::select! {
+        () = context.processes.cleared(session) => {}
+        () = shared.token.cancelled() => return Ok(Prepared::End(RunEnd::Cancelled)),
+    }
+    if !context.settings.generator.has_programs() {
+        return Ok(Prepared::Gate(None));
+    }
+    let Some(row) = context.store.session(session).await? else {
+        // It was purged since it was woken.
+        return Ok(Prepared::End(RunEnd::Quiet { due: None }));
+    };
+    // Before the look at it: a prompt clears it and wakes.
+    if row.failing.is_some() {
+        shared.wake.look();
+        let row = context.store.session(session).await?;
+        if row.is_some_and(|row| row.failing.is_some()) {
+            return Ok(Prepared::End(RunEnd::Failing));
         }
     }
-    let mut feeder = Feeder {
-        context: &context,
-        generator: None,
-        unavailable: 0,
-    };
-    let mut claims = pin!(claims(Arc::clone(&context), session, Arc::clone(&shared)));
-    while let Some(item) = claims.next().await {
-        let claim = match item {
-            Ok(Item::Claim(claim)) => claim,
-            Ok(Item::End(StreamEnd::Idle)) => return RunEnd::Quiet { due: None },
-            Ok(Item::End(StreamEnd::Delayed(due))) => return RunEnd::Quiet { due: Some(due) },
-            Ok(Item::End(StreamEnd::Cancelled)) => return RunEnd::Cancelled,
-            Err(error) => return store_failed(session, &error),
+    let kind = context.factory.kind(&row);
+    let gate = kind.is_program.then(|| {
+        let gate = Gate::new(Arc::clone(context), session, kind, Arc::clone(shared));
+        Arc::new(gate)
+    });
+    Ok(Prepared::Gate(gate))
+}
+
+async fn feed_all(
+    context: &Arc<Context>,
+    session: SessionId,
+    shared: &Arc<RunShared>,
+    gate: Option<Arc<Gate>>,
+) -> RunEnd {
+    let mut feeder = Feeder::new(context, shared, gate.clone());
+    let mut claims = pin!(claims(
+        Arc::clone(context),
+        session,
+        Arc::clone(shared),
+        gate
+    ));
+    let end = loop {
+        let item = tokio::select! {
+            biased;
+            item = claims.next() => item,
+            parked = feeder.parked() => match parked {
+                Parked::Ended => {
+                    feeder.close(CloseReason::Idle).await;
+                    continue;
+                }
+                Parked::GiveWay => {
+                    feeder.give_way().await;
+                    continue;
+                }
+                Parked::CloseSession => break RunEnd::CloseSession,
+            },
         };
-        shared
-            .working_on
-            .store(claim.message.id.0, Ordering::Relaxed);
+        let claim = match item {
+            Some(Ok(Item::Claim(claim))) => claim,
+            Some(Ok(Item::GiveWay)) => {
+                feeder.give_way().await;
+                continue;
+            }
+            Some(Ok(Item::End(StreamEnd::Idle))) | None => break RunEnd::Quiet { due: None },
+            Some(Ok(Item::End(StreamEnd::Delayed(due)))) => break RunEnd::Quiet { due: Some(due) },
+            Some(Ok(Item::End(StreamEnd::Blocked(until)))) => break RunEnd::Blocked { until },
+            Some(Ok(Item::End(StreamEnd::Cancelled))) => break RunEnd::Cancelled,
+            Some(Err(error)) => break store_failed(session, &error),
+        };
+        let message = claim.message.id;
+        shared.working_on.store(message.0, Ordering::Relaxed);
         let settled = feeder.feed(&claim).await;
         shared.working_on.store(0, Ordering::Relaxed);
-        shared
-            .active_ms
-            .store(context.uptime_ms(), Ordering::Relaxed);
+        let now_ms = context.uptime_ms();
+        shared.active_ms.store(now_ms, Ordering::Relaxed);
         match settled {
             // A session that is to close does not wait for a provider.
-            Ok(Settled::Unavailable(due)) if shared.is_draining() => {
-                return RunEnd::Quiet { due: Some(due) };
+            Ok(Settled::Unavailable(until)) if shared.is_draining() => {
+                break RunEnd::Blocked { until: Some(until) };
             }
             Ok(Settled::Unavailable(_) | Settled::Otherwise) => {}
-            Err(error) => return store_failed(session, &error),
+            Ok(Settled::Failing) => break RunEnd::Failing,
+            Err(error) => break store_failed(session, &error),
         }
-    }
-    RunEnd::Quiet { due: None }
+    };
+    let reason = match end {
+        RunEnd::Quiet { .. } if !shared.is_draining() => CloseReason::Idle,
+        _ => CloseReason::Session,
+    };
+    feeder.close(reason).await;
+    end
 }
 
 fn store_failed(session: SessionId, error: &StoreError) -> RunEnd {
@@ -137,207 +269,4 @@ fn store_failed(session: SessionId, error: &StoreError) -> RunEnd {
         tracing::error!(session.id = %session, error, "run stopped: the store failed");
     }
     RunEnd::StoreFailed
-}
-
-/// How a claim was settled, as far as the run has to know.
-enum Settled {
-    /// Given back until then, since the provider is away.
-    Unavailable(Timestamp),
-    /// In any other way.
-    Otherwise,
-}
-
-/// Brings claims to the generator and settles them.
-struct Feeder<'a> {
-    context: &'a Context,
-    /// Dropped whenever its memory is ahead of the checkpoint, so that the next message reopens it
-    /// from there.
-    generator: Option<Box<dyn Generator>>,
-    /// How often in a row the provider was away; the attempt, which is given back, cannot tell.
-    unavailable: u32,
-}
-
-impl Feeder<'_> {
-    async fn feed(&mut self, claim: &Claim) -> Result<Settled, StoreError> {
-        let outcome = self.work(&claim.message).await?;
-        if !matches!(
-            outcome,
-            Outcome::Failed {
-                class: FailureClass::Unavailable,
-                ..
-            }
-        ) {
-            self.unavailable = 0;
-        }
-        let settled = match outcome {
-            Outcome::Done {
-                results,
-                checkpoint,
-                usage,
-            } => {
-                let confirm = Confirm {
-                    message: claim.message.id,
-                    fence: claim.fence,
-                    results,
-                    checkpoint,
-                    usage,
-                };
-                let settlement = Settlement::Confirm(confirm);
-                let settled = self.settle(claim.message.id, settlement).await;
-                settled.map(|()| {
-                    self.context.index.wake();
-                    Settled::Otherwise
-                })
-            }
-            Outcome::Failed {
-                class,
-                reason,
-                retry_after,
-            } => {
-                self.generator = None;
-                self.release(claim, class, reason, retry_after).await
-            }
-        };
-        match settled {
-            Ok(settled) => Ok(settled),
-            Err(SettleError::TooLarge {
-                field,
-                bytes,
-                limit,
-                ..
-            }) => {
-                self.generator = None;
-                let reason = format!("{field} has {bytes} bytes, over the limit of {limit}");
-                match self
-                    .release(claim, FailureClass::Poison, reason, None)
-                    .await
-                {
-                    Err(SettleError::Store(error)) => Err(error),
-                    Ok(_) | Err(_) => Ok(Settled::Otherwise),
-                }
-            }
-            Err(SettleError::ClaimLost(message)) => {
-                tracing::info!(message.id = %message, "claim lost: nothing of it is stored");
-                self.generator = None;
-                Ok(Settled::Otherwise)
-            }
-            Err(SettleError::Store(error)) => Err(error),
-        }
-    }
-
-    async fn work(&mut self, message: &Message) -> Result<Outcome, StoreError> {
-        let generator = match &mut self.generator {
-            Some(generator) => generator,
-            None => {
-                let store = &self.context.store;
-                let session = store.session(message.session).await?.ok_or_else(|| {
-                    StoreError::Corrupt(format!("session {} has no row", message.session))
-                })?;
-                let checkpoint = store.checkpoint(message.session).await?;
-                match self.context.factory.open(&session, checkpoint).await {
-                    Ok(generator) => self.generator.insert(generator),
-                    Err(error) => {
-                        return Ok(Outcome::Failed {
-                            class: FailureClass::Retry,
-                            reason: error.reason,
-                            retry_after: None,
-                        });
-                    }
-                }
-            }
-        };
-        // A panic is the message's failure, not the worker's: the run goes on.
-        match AssertUnwindSafe(generator.work(message))
-            .catch_unwind()
-            .await
-        {
-            Ok(outcome) => Ok(outcome),
-            Err(_) => Ok(Outcome::Failed {
-                class: FailureClass::Retry,
-                reason: "the generator panicked".to_owned(),
-                retry_after: None,
-            }),
-        }
-    }
-
-    async fn release(
-        &mut self,
-        claim: &Claim,
-        class: FailureClass,
-        reason: String,
-        retry_after: Option<Duration>,
-    ) -> Result<Settled, SettleError> {
-        let message = &claim.message;
-        let failures = match class {
-            FailureClass::Unavailable => {
-                self.unavailable += 1;
-                self.unavailable
-            }
-            FailureClass::Retry | FailureClass::Poison => message.attempt,
-        };
-        let now = self.context.clock.now();
-        let not_before = now.after(retry_after.unwrap_or_else(|| self.context.backoff(failures)));
-        tracing::warn!(
-            session.id = %message.session, message.id = %message.id, attempt = message.attempt,
-            ?class, reason, "message not worked"
-        );
-        let why = match class {
-            FailureClass::Retry => ReleaseWhy::Retry { reason, not_before },
-            FailureClass::Poison => ReleaseWhy::Poison { reason },
-            FailureClass::Unavailable => ReleaseWhy::GiveBack {
-                reason,
-                not_before: Some(not_before),
-            },
-        };
-        let release = Release {
-            message: message.id,
-            fence: claim.fence,
-            why,
-        };
-        self.settle(message.id, Settlement::Release(release))
-            .await?;
-        Ok(match class {
-            FailureClass::Unavailable => Settled::Unavailable(not_before),
-            FailureClass::Retry | FailureClass::Poison => Settled::Otherwise,
-        })
-    }
-
-    /// Settles, patiently: the work is done, and a store that is full or locked for a moment must
-    /// not cause it to be done twice.
-    async fn settle(
-        &mut self,
-        message: MessageId,
-        settlement: Settlement,
-    ) -> Result<(), SettleError> {
-        let (store, clock) = (&self.context.store, self.context.clock);
-        let mut tries = 1;
-        loop {
-            let settled = match &settlement {
-                Settlement::Confirm(confirm) => store.confirm(confirm.clone(), clock.now()).await,
-                Settlement::Release(release) => {
-                    let released = store.release(release.clone(), clock.now()).await;
-                    released.map(|released| {
-                        if released == Released::Dead {
-                            tracing::error!(message.id = %message, "message is dead");
-                        }
-                    })
-                }
-            };
-            match settled {
-                Err(SettleError::Store(StoreError::Database(error))) if tries < SETTLE_TRIES => {
-                    let error = crate::errors::chain(&error);
-                    tracing::warn!(message.id = %message, tries, error, "not settled; trying again");
-                    tokio::time::sleep(self.context.backoff(tries)).await;
-                    tries += 1;
-                }
-                settled => return settled,
-            }
-        }
-    }
-}
-
-/// The end of a claim.
-enum Settlement {
-    Confirm(Confirm),
-    Release(Release),
 }

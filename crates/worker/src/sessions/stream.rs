@@ -15,6 +15,7 @@ use sessiond_queue::types::{Claim, Claimed};
 use tokio::time::Instant;
 
 use super::Context;
+use super::gate::{Gate, Gated};
 use super::run::RunShared;
 
 /// Why a stream has no more messages for now.
@@ -24,6 +25,8 @@ pub(super) enum StreamEnd {
     Idle,
     /// The head is due at a time beyond the idle time.
     Delayed(Timestamp),
+    /// The session drains and may not work.
+    Blocked(Option<Timestamp>),
     /// The token was cancelled.
     Cancelled,
 }
@@ -32,15 +35,19 @@ pub(super) enum StreamEnd {
 pub(super) enum Item {
     /// A message to be worked; the next one is claimed only after the stream is polled again.
     Claim(Box<Claim>),
+    /// The session has had its turn: its generator is to be closed and its slot given back.
+    GiveWay,
     /// The last item.
     End(StreamEnd),
 }
 
-/// The stream of `session`'s claims. An error is the last item as well.
+/// The stream of `session`'s claims; those of a program go through its gate. An error is the last
+/// item as well.
 pub(super) fn claims(
     context: Arc<Context>,
     session: SessionId,
     shared: Arc<RunShared>,
+    gate: Option<Arc<Gate>>,
 ) -> impl Stream<Item = Result<Item, StoreError>> {
     stream! {
         let idle_end = Duration::from_millis(context.settings.session.generator_idle_end_ms);
@@ -53,7 +60,27 @@ pub(super) fn claims(
                 yield Ok(Item::End(StreamEnd::Cancelled));
                 return;
             }
-            let found = context.store.claim(session, context.generation, context.clock.now()).await;
+            let gated = match &gate {
+                Some(gate) => gate.claim(seen).await,
+                None => context
+                    .store
+                    .claim(session, context.generation, context.clock.now())
+                    .await
+                    .map(Gated::Claimed),
+            };
+            let found = match gated {
+                Ok(Gated::Claimed(found)) => Ok(found),
+                Ok(Gated::Again) => continue,
+                Ok(Gated::GiveWay) => {
+                    yield Ok(Item::GiveWay);
+                    continue;
+                }
+                Ok(Gated::Blocked { until }) => {
+                    yield Ok(Item::End(StreamEnd::Blocked(until)));
+                    return;
+                }
+                Err(error) => Err(error),
+            };
             let due = match found {
                 Ok(Claimed::Message(claim)) => {
                     yield Ok(Item::Claim(claim));

@@ -28,6 +28,7 @@ fn session() -> Session {
         success_at: None,
         consecutive_failures: 0,
         last_error: None,
+        failing: None,
         usage: Usage::default(),
     }
 }

@@ -151,6 +151,7 @@ impl Dispatcher {
             run: run.as_ref().map(|run| run.handle.clone()),
             unsettled: entry.unsettled,
             only_if_draining,
+            wait: self.stop_wait,
         };
         entry.phase = Phase::Closing(Box::new(Closing {
             run,

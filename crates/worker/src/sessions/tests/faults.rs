@@ -170,7 +170,7 @@ async fn close_that_failed_leaves_no_second_generator_and_none_unwatched() {
         rig.send(Effect::None).await;
         assert!(rig.part.generators.load(Ordering::SeqCst) <= 1);
     }
-    rig.sessions.shutdown().await;
+    rig.sessions.shutdown(Instant::now() + LIMIT).await;
     assert_eq!(rig.part.generators.load(Ordering::SeqCst), 0);
 }
 
@@ -204,7 +204,7 @@ async fn prompt_calls_off_an_end_that_came_during_an_unload() {
     rig.wait_worked(session).await;
     // It leaves memory, which would have been its close.
     rig.wait_live("unload", |live| live.is_empty()).await;
-    rig.sessions.shutdown().await;
+    rig.sessions.shutdown(Instant::now() + LIMIT).await;
     assert_eq!(rig.row(session).await.map(|row| row.life), Some(Life::Open));
 }
 

@@ -15,7 +15,8 @@ use sessiond_queue::store::Store;
 use sessiond_queue::types::{Effect, Enqueue, Message, Session, SessionRef, Usage};
 use tokio::time::Instant;
 
-use super::{Context, ResultIndex, Sessions};
+use super::{Context, NoProcesses, ResultIndex, Sessions};
+use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::generator::{
@@ -50,6 +51,8 @@ fn start(store: Arc<dyn Store>, part: Arc<Part>, tune: impl FnOnce(&mut Config))
         clock: Clock,
         settings: Arc::new(settings),
         factory: Arc::new(Factory(Arc::clone(&part))),
+        admission: Admission::new(&Config::default().generator),
+        processes: Arc::new(NoProcesses),
         index: Arc::new(Index(part)),
         started: Instant::now(),
     }))

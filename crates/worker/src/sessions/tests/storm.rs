@@ -49,7 +49,7 @@ async fn no_message_is_left_behind_by_a_hundred_thousand_racing_enqueues() {
             );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        sessions.shutdown().await;
+        sessions.shutdown(Instant::now() + LIMIT).await;
     }
 }
 

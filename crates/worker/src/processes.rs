@@ -1,0 +1,107 @@
+//! The supervisor as sessions see it: by session, with their output's place.
+//!
+//! What is started, and when, is the generator's and the sessions' business.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use sessiond_queue::ids::SessionId;
+use sessiond_supervisor::{Settings, Stopped, Supervisor, SupervisorError, Sweep, SweepReport};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::generator::output_dir;
+use crate::sessions::Processes;
+use crate::wire::layout::Layout;
+
+/// The shim's program, installed beside the worker's own.
+const SHIM: &str = "sessiond-shim";
+
+/// Every process that runs for a session.
+#[derive(Clone, Debug)]
+pub struct SessionProcesses {
+    supervisor: Supervisor,
+    home: PathBuf,
+    /// What earlier instances left; `None` until it was looked for.
+    sweep: watch::Sender<Option<Sweep>>,
+}
+
+impl SessionProcesses {
+    /// Opens the supervisor of a home. Starts and signals nothing.
+    ///
+    /// # Errors
+    /// [`SupervisorError`]
+    pub fn open(
+        layout: &Layout,
+        install: &str,
+        generation: i64,
+        settings: &Config,
+    ) -> Result<Self, SupervisorError> {
+        // Without a path of its own there is nothing beside it either; the error names the shim.
+        let own = std::env::current_exe().unwrap_or_default();
+        let supervisor = Supervisor::open(Settings {
+            install: install.to_owned(),
+            generation: generation.to_string(),
+            registry_dir: layout.process_dir(),
+            shim: own.with_file_name(SHIM),
+            grace: std::time::Duration::from_millis(settings.supervisor.grace_ms),
+            output_file_max_bytes: settings.supervisor.output_file_max_bytes,
+        })?;
+        Ok(Self {
+            supervisor,
+            home: layout.root().to_owned(),
+            sweep: watch::Sender::new(None),
+        })
+    }
+
+    /// Who starts and ends them.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    /// Begins to end what earlier instances have left. Sessions wait for it before they claim.
+    pub async fn sweep(&self) {
+        let sweep = self.supervisor.sweep().await;
+        self.sweep.send_replace(Some(sweep));
+    }
+
+    /// What the sweep found; `None`: it goes on.
+    pub fn swept(&self) -> Option<SweepReport> {
+        let sweep = self.sweep.borrow().clone()?;
+        sweep.finished().now_or_never()
+    }
+}
+
+#[async_trait]
+impl Processes for SessionProcesses {
+    async fn cleared(&self, session: SessionId) {
+        let mut seen = self.sweep.subscribe();
+        // The sender is ours: it lives.
+        let Ok(sweep) = seen
+            .wait_for(Option::is_some)
+            .await
+            .map(|sweep| sweep.clone())
+        else {
+            return;
+        };
+        if let Some(sweep) = sweep {
+            sweep.cleared(&session.to_string()).await;
+        }
+    }
+
+    async fn reap(&self, session: SessionId) -> Vec<Stopped> {
+        self.supervisor.reap(&session.to_string()).await.stopped
+    }
+
+    async fn forget(&self, session: SessionId) {
+        let dir = output_dir(&self.home, session);
+        match tokio::fs::remove_dir_all(&dir).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::error!(session.id = %session, %error, "cannot remove its output");
+            }
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Brings one session's claims to its generator and settles them.
+//!
+//! Owns the generator: opens it for a claim, from the checkpoint, and closes it whenever its memory
+//! is ahead of that.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use sessiond_queue::error::{SessionError, SettleError, StoreError};
+use sessiond_queue::ids::{MessageId, Timestamp};
+use sessiond_queue::types::{Claim, Confirm, Message, Release, ReleaseWhy, Released};
+use tokio::time::Instant;
+
+use super::Context;
+use super::gate::Gate;
+use super::run::RunShared;
+use crate::admission::{Next, Restarts};
+use crate::generator::{CloseReason, FailureClass, Generator, IdleEnd, OpenError, Outcome};
+
+/// How often a store that fails is asked to take a finished message before the run gives up on it.
+const SETTLE_TRIES: u32 = 5;
+
+/// How a claim was settled, as far as the run has to know.
+pub(super) enum Settled {
+    /// Given back until then, since the provider is away.
+    Unavailable(Timestamp),
+    /// Given back, and no generator is started for the session any more.
+    Failing,
+    /// In any other way.
+    Otherwise,
+}
+
+/// What an idle generator is to be closed for.
+pub(super) enum Parked {
+    /// It has ended.
+    Ended,
+    /// It asked for its session to be closed.
+    CloseSession,
+    /// Another session waits for its slot.
+    GiveWay,
+}
+
+/// One run's generator, and what is done with it.
+pub(super) struct Feeder {
+    context: Arc<Context>,
+    shared: Arc<RunShared>,
+    /// `None`: the generator works in process.
+    gate: Option<Arc<Gate>>,
+    generator: Option<Box<dyn Generator>>,
+    /// How often in a row the provider was away; the attempt, which is given back, cannot tell.
+    unavailable: u32,
+    restarts: Restarts,
+}
+
+/// What became of a message.
+enum Worked {
+    /// The generator's answer.
+    Outcome(Outcome),
+    /// There was no generator to ask.
+    NotReady(OpenError),
+    /// The run was told to end before there was one.
+    Interrupted,
+    /// It was cancelled meanwhile; there is nothing to settle.
+    Cancelled,
+}
+
+impl Feeder {
+    pub(super) fn new(
+        context: &Arc<Context>,
+        shared: &Arc<RunShared>,
+        gate: Option<Arc<Gate>>,
+    ) -> Self {
+        Self {
+            context: Arc::clone(context),
+            shared: Arc::clone(shared),
+            gate,
+            generator: None,
+            unavailable: 0,
+            restarts: Restarts::default(),
+        }
+    }
+
+    /// Has the claimed message worked and settles it.
+    pub(super) async fn feed(&mut self, claim: &Claim) -> Result<Settled, StoreError> {
+        let settled = match self.work(&claim.message).await? {
+            Worked::Outcome(outcome) => self.finish(claim, outcome).await,
+            Worked::NotReady(error) => self.not_ready(claim, error).await,
+            Worked::Interrupted => {
+                let reason = "its generator was stopped before it was ready".to_owned();
+                let why = ReleaseWhy::GiveBack {
+                    reason,
+                    not_before: None,
+                };
+                self.release(claim, why).await.map(|()| Settled::Otherwise)
+            }
+            Worked::Cancelled => {
+                tracing::info!(message.id = %claim.message.id, "message cancelled while in work");
+                self.close(CloseReason::Rewind).await;
+                Ok(Settled::Otherwise)
+            }
+        };
+        match settled {
+            Ok(settled) => Ok(settled),
+            Err(SettleError::Store(error)) => Err(error),
+            Err(SettleError::ClaimLost(message)) => {
+                tracing::info!(message.id = %message, "claim lost: nothing of it is stored");
+                self.close(CloseReason::Rewind).await;
+                Ok(Settled::Otherwise)
+            }
+            Err(error) => {
+                self.close(CloseReason::Rewind).await;
+                let reason = error.to_string();
+                tracing::error!(message.id = %claim.message.id, reason, "results refused");
+                match self.release(claim, ReleaseWhy::Poison { reason }).await {
+                    Err(SettleError::Store(error)) => Err(error),
+                    Ok(()) | Err(_) => Ok(Settled::Otherwise),
+                }
+            }
+        }
+    }
+
+    /// Waits until the idle generator is to be closed, or its slot given back; for ever if there is
+    /// neither. Cancel-safe.
+    pub(super) async fn parked(&mut self) -> Parked {
+        let ended = async {
+            match &mut self.generator {
+                Some(generator) => generator.idle().await,
+                None => std::future::pending().await,
+            }
+        };
+        let wanted = async {
+            match &self.gate {
+                Some(gate) => gate.wanted().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            end = ended => match end {
+                IdleEnd::Ended => Parked::Ended,
+                IdleEnd::CloseSession => Parked::CloseSession,
+            },
+            () = wanted => Parked::GiveWay,
+        }
+    }
+
+    /// Closes the generator and gives its slot to whoever waits for it.
+    pub(super) async fn give_way(&mut self) {
+        self.close(CloseReason::Slot).await;
+        if let Some(gate) = &self.gate {
+            gate.leave();
+        }
+    }
+
+    /// Closes the generator, if there is one; the next message opens another from the checkpoint.
+    pub(super) async fn close(&mut self, reason: CloseReason) {
+        if let Some(generator) = self.generator.take() {
+            generator.close(reason).await;
+            self.shared.set_about(None);
+        }
+    }
+
+    async fn work(&mut self, message: &Message) -> Result<Worked, StoreError> {
+        let generator = match &mut self.generator {
+            Some(generator) => generator,
+            None => {
+                if let Some(gate) = &self.gate {
+                    gate.hold_slot().await;
+                }
+                let store = &self.context.store;
+                let session = store.session(message.session).await?.ok_or_else(|| {
+                    StoreError::Corrupt(format!("session {} has no row", message.session))
+                })?;
+                let checkpoint = store.checkpoint(message.session).await?;
+                let opened = tokio::select! {
+                    opened = self.context.factory.open(&session, checkpoint) => opened,
+                    () = self.shared.token.cancelled() => return Ok(Worked::Interrupted),
+                };
+                match opened {
+                    Ok(generator) => {
+                        self.restarts.ready();
+                        self.shared.set_restarts(0);
+                        self.shared.set_about(Some(generator.about()));
+                        self.generator.insert(generator)
+                    }
+                    Err(error) => return Ok(Worked::NotReady(error)),
+                }
+            }
+        };
+        // A panic is the message's failure, not the worker's: the run goes on.
+        tokio::select! {
+            biased;
+            worked = AssertUnwindSafe(generator.work(message)).catch_unwind() => {
+                Ok(Worked::Outcome(worked.unwrap_or_else(|_| Outcome::Failed {
+                    class: FailureClass::Retry,
+                    reason: "the generator panicked".to_owned(),
+                    retry_after: None,
+                })))
+            }
+            () = self.shared.cancelled(message.id) => Ok(Worked::Cancelled),
+        }
+    }
+
+    async fn finish(&mut self, claim: &Claim, outcome: Outcome) -> Result<Settled, SettleError> {
+        let message = &claim.message;
+        let (class, reason, retry_after) = match outcome {
+            Outcome::Done {
+                results,
+                checkpoint,
+                usage,
+            } => {
+                self.unavailable = 0;
+                if let Some(gate) = &self.gate {
+                    gate.provider_is_there();
+                }
+                let confirm = Confirm {
+                    message: message.id,
+                    fence: claim.fence,
+                    results,
+                    checkpoint,
+                    usage,
+                };
+                self.settle(message.id, Settlement::Confirm(confirm))
+                    .await?;
+                self.context.index.wake();
+                return Ok(Settled::Otherwise);
+            }
+            Outcome::Failed {
+                class,
+                reason,
+                retry_after,
+            } => (class, reason, retry_after),
+        };
+        self.close(CloseReason::Rewind).await;
+        tracing::warn!(
+            session.id = %message.session, message.id = %message.id, attempt = message.attempt,
+            ?class, reason, "message not worked"
+        );
+        let now = self.context.clock.now();
+        let after = |failures| retry_after.unwrap_or_else(|| self.context.backoff(failures));
+        let (why, settled) = match class {
+            FailureClass::Unavailable => {
+                self.unavailable += 1;
+                let until = now.after(after(self.unavailable));
+                // A program waits at its kind's breaker, which another session may close earlier.
+                let not_before = match &self.gate {
+                    Some(gate) => {
+                        gate.provider_is_away(&reason, retry_after);
+                        None
+                    }
+                    None => Some(until),
+                };
+                let why = ReleaseWhy::GiveBack { reason, not_before };
+                (why, Settled::Unavailable(until))
+            }
+            FailureClass::Retry => {
+                self.unavailable = 0;
+                let not_before = now.after(after(message.attempt));
+                (ReleaseWhy::Retry { reason, not_before }, Settled::Otherwise)
+            }
+            FailureClass::Poison => {
+                self.unavailable = 0;
+                (ReleaseWhy::Poison { reason }, Settled::Otherwise)
+            }
+        };
+        self.release(claim, why).await?;
+        Ok(settled)
+    }
+
+    /// No generator became ready: the attempt is given back, and after too many of these nothing
+    /// is started any more.
+    async fn not_ready(&mut self, claim: &Claim, error: OpenError) -> Result<Settled, SettleError> {
+        let message = &claim.message;
+        let settings = &self.context.settings.generator;
+        let window = Duration::from_millis(settings.restart_window_ms);
+        let next = self
+            .restarts
+            .failed(Instant::now(), settings.restart_max, window);
+        let reason = error.reason;
+        let (failures, gives_up) = match next {
+            Next::Again { failures } => (failures, error.is_final),
+            Next::GiveUp => (0, true),
+        };
+        self.shared.set_restarts(failures);
+        tracing::warn!(
+            session.id = %message.session, message.id = %message.id, failures, gives_up, reason,
+            "generator not ready"
+        );
+        let wait = (!gives_up).then(|| self.context.backoff(failures));
+        let why = ReleaseWhy::GiveBack {
+            reason: reason.clone(),
+            not_before: wait.map(|wait| self.context.clock.now().after(wait)),
+        };
+        self.release(claim, why).await?;
+        if !gives_up {
+            return Ok(Settled::Otherwise);
+        }
+        let now = self.context.clock.now();
+        let (store, session) = (&self.context.store, message.session);
+        match store.set_failing(session, Some(&reason), now).await {
+            Ok(_) => Ok(Settled::Failing),
+            Err(SessionError::Store(error)) => Err(SettleError::Store(error)),
+            // It was purged meanwhile.
+            Err(_) => Ok(Settled::Failing),
+        }
+    }
+
+    async fn release(&mut self, claim: &Claim, why: ReleaseWhy) -> Result<(), SettleError> {
+        let release = Release {
+            message: claim.message.id,
+            fence: claim.fence,
+            why,
+        };
+        self.settle(claim.message.id, Settlement::Release(release))
+            .await
+    }
+
+    /// Settles, patiently: the work is done, and a store that is full or locked for a moment must
+    /// not cause it to be done twice.
+    async fn settle(
+        &mut self,
+        message: MessageId,
+        settlement: Settlement,
+    ) -> Result<(), SettleError> {
+        let (store, clock) = (&self.context.store, self.context.clock);
+        let mut tries = 1;
+        loop {
+            let settled = match &settlement {
+                Settlement::Confirm(confirm) => store.confirm(confirm.clone(), clock.now()).await,
+                Settlement::Release(release) => {
+                    let released = store.release(release.clone(), clock.now()).await;
+                    released.map(|released| {
+                        if released == Released::Dead {
+                            tracing::error!(message.id = %message, "message is dead");
+                        }
+                    })
+                }
+            };
+            match settled {
+                Err(SettleError::Store(StoreError::Database(error))) if tries < SETTLE_TRIES => {
+                    let error = crate::errors::chain(&error);
+                    tracing::warn!(message.id = %message, tries, error, "not settled; trying again");
+                    tokio::time::sleep(self.context.backoff(tries)).await;
+                    tries += 1;
+                }
+                settled => return settled,
+            }
+        }
+    }
+}
+
+/// The end of a claim.
+enum Settlement {
+    Confirm(Confirm),
+    Release(Release),
+}
