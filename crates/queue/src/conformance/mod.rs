@@ -5,14 +5,17 @@
 //! them run with [`LIMITS`], which are small, so that both sides of each are near. After each, the
 //! store's counters are compared with a recount.
 
+pub mod attempts;
 pub mod backlog;
 mod bench;
 pub mod claim;
 pub mod close;
 pub mod enqueue;
+pub mod failing;
 pub mod listing;
 pub mod session;
 pub mod settle;
+pub mod usage;
 
 use std::time::Duration;
 
@@ -137,6 +140,37 @@ macro_rules! conformance_tests {
                 messages_are_paged_and_filtered
                 results_are_paged_and_filtered
                 stats_count_every_state
+            }
+            attempts {
+                ends_of_attempts_are_kept_in_order
+                confirm_leaves_no_attempt
+                lost_release_leaves_no_attempt
+                claims_taken_back_are_kept
+                cancel_ends_a_claim_only
+                redrive_divides_the_history
+                oldest_attempts_go_first
+                reason_of_an_attempt_is_cut
+                attempts_ended_together_are_told_apart
+                purge_takes_the_history
+            }
+            failing {
+                failing_is_set_and_cleared
+                prompt_clears_failing
+                nothing_but_a_prompt_clears_failing
+                duplicate_prompt_leaves_failing
+                prompt_of_another_session_leaves_failing
+                failing_session_is_unfinished
+                purge_clears_failing
+                failing_is_limited
+                failing_is_checked
+            }
+            usage {
+                usage_is_added_up_by_day
+                usage_confirmed_together_is_added_up
+                days_on_which_nothing_was_spent_are_not_there
+                impossible_usage_counts_as_nothing
+                sums_of_usage_stop_at_the_largest
+                purge_keeps_the_days
             }
         }
     };

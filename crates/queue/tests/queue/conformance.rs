@@ -40,6 +40,12 @@ fn every_behaviour_of_the_suite_is_run() {
         ("session", include_str!("../../src/conformance/session.rs")),
         ("close", include_str!("../../src/conformance/close.rs")),
         ("listing", include_str!("../../src/conformance/listing.rs")),
+        (
+            "attempts",
+            include_str!("../../src/conformance/attempts.rs"),
+        ),
+        ("failing", include_str!("../../src/conformance/failing.rs")),
+        ("usage", include_str!("../../src/conformance/usage.rs")),
     ];
     assert_eq!(memory::BEHAVIOURS.len(), sources.len());
     for ((module, listed), (wanted, source)) in memory::BEHAVIOURS.iter().zip(sources) {

@@ -28,6 +28,8 @@ const ROOMY: Limits = Limits {
 };
 const SEEDS: u64 = 12;
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engines_give_the_same_answers() {
     let replayed = std::env::var("QUEUE_SEED").ok();
@@ -113,6 +115,9 @@ impl Pair {
         self.next_generation().await;
         for _ in 0..STEPS {
             self.now.0 += self.random.below(50) as i64;
+            if self.random.one_in(100) {
+                self.now.0 += DAY_MS;
+            }
             match self.random.below(20) {
                 0..=4 => self.enqueue().await,
                 5..=8 => self.claim().await,
@@ -309,9 +314,9 @@ impl Pair {
             results: vec![result; self.random.below(3) as usize],
             checkpoint: self.random.one_in(2).then_some(checkpoint),
             usage: Usage {
-                input_tokens: self.random.below(9) as i64,
-                output_tokens: 1,
-                cost_usd: 0.5,
+                input_tokens: self.random.pick(&[0, 0, 3, -1, i64::MAX]),
+                output_tokens: self.random.pick(&[0, 1]),
+                cost_usd: self.random.pick(&[0.0, 0.5, -1.0, f64::NAN]),
             },
         };
         let model = self.model.confirm(confirm.clone(), self.now).await;
@@ -383,7 +388,7 @@ impl Pair {
 
     async fn session_step(&mut self) {
         let (session, now) = (self.session(), self.now);
-        match self.random.below(3) {
+        match self.random.below(5) {
             0 => {
                 let model = self.model.begin_drain(session.0, now, now).await;
                 let engine = self.engine.begin_drain(session.1, now, now).await;
@@ -393,6 +398,16 @@ impl Pair {
                 let model = self.model.release_session(session.0, "aborted", now).await;
                 let engine = self.engine.release_session(session.1, "aborted", now).await;
                 self.same(format!("release_session {}", session.0), model, engine);
+            }
+            2 | 3 => {
+                let reason = self.random.pick(&[None, Some("broken"), Some("")]);
+                let model = self.model.set_failing(session.0, reason, now).await;
+                let engine = self.engine.set_failing(session.1, reason, now).await;
+                self.same(
+                    format!("set_failing {} {reason:?}", session.0),
+                    model,
+                    engine,
+                );
             }
             _ => {
                 let one = self.random.one_in(2);
@@ -451,8 +466,23 @@ impl Pair {
             self.engine.results(results()).await,
         );
         self.same("results".to_owned(), model, engine);
+        self.compare_histories().await;
+        let limit = self.random.below(3) as u32;
+        let model = self.model.usage_days(limit).await;
+        let engine = self.engine.usage_days(limit).await;
+        self.same(format!("usage_days {limit}"), model, engine);
         let (model, engine) = (self.model.stats().await, self.engine.stats().await);
         self.same("stats".to_owned(), model, engine);
+    }
+
+    async fn compare_histories(&mut self) {
+        let stats = self.model.stats().await.expect("stats are read");
+        for message in 0..=stats.accepted {
+            let message = MessageId(message);
+            let model = self.model.attempts(message).await;
+            let engine = self.engine.attempts(message).await;
+            self.same(format!("attempts {message}"), model, engine);
+        }
     }
 
     fn random_project(&self) -> Option<String> {
