@@ -40,6 +40,8 @@
 //!   whose existence proves the holder dead.
 //! - An event id is one message over the whole queue; a dedup key, one within its session.
 //! - A redriven message keeps its place unless one behind it was worked; then it goes last.
+//! - Each claim that ends without a confirm leaves one entry in its message's history, and so does a
+//!   redrive; the newest 32 are kept, as long as the message is. A confirm leaves its results.
 //!
 //! # Sessions
 //!
@@ -58,6 +60,11 @@
 //! - A start or a prompt while closing does not stop the close: the session is open after it. An
 //!   end after that takes the wish back.
 //! - Pending messages outlive a close; they are worked and leave the session ended.
+//! - `failing` says why no generator is started for a session any more. It changes nothing here but
+//!   what is shown: who claims, heeds it. The next prompt clears it, since somebody waits for an
+//!   answer; so do a purge and whoever mended it.
+//! - What results cost is added to the session, which forgets it at a purge, and to the day of the
+//!   confirm, which does not.
 //!
 //! # Modules, in reading order
 //!

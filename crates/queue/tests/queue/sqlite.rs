@@ -19,9 +19,9 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use tempfile::TempDir;
 
-const NOW: Timestamp = Timestamp(1_000);
+pub(crate) const NOW: Timestamp = Timestamp(1_000);
 
-fn event(key: &str, kind: &str) -> Enqueue {
+pub(crate) fn event(key: &str, kind: &str) -> Enqueue {
     Enqueue {
         event_id: EventId::mint(),
         session: SessionRef::Key {
@@ -39,20 +39,20 @@ fn event(key: &str, kind: &str) -> Enqueue {
     }
 }
 
-fn new_path() -> (TempDir, PathBuf) {
+pub(crate) fn new_path() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a directory is made");
     let path = dir.path().join("queue.db");
     (dir, path)
 }
 
-async fn open(path: &Path) -> SqliteStore {
+pub(crate) async fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path, Limits::default())
         .await
         .expect("the store opens")
 }
 
 /// A connection of a stranger, to look at the file and to break it.
-async fn stranger(path: &Path) -> SqliteConnection {
+pub(crate) async fn stranger(path: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(path);
     options.connect().await.expect("the file opens")
 }

@@ -1,0 +1,134 @@
+//! A file of an earlier schema: it is brought up to date with all that is in it.
+
+use std::path::Path;
+
+use sessiond_queue::SqliteStore;
+use sessiond_queue::error::OpenError;
+use sessiond_queue::ids::{Generation, MessageId, SessionId, Timestamp};
+use sessiond_queue::limits::Limits;
+use sessiond_queue::store::Store;
+use sessiond_queue::types::{Claimed, Life, MessageFilter, ResultFilter, State, Usage};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
+use uuid::Uuid;
+
+use crate::sqlite::{NOW, new_path, open};
+
+/// A session in the middle of its work, as the first schema kept it: one message done, one dead, one
+/// in the hands of an instance that has died, and one waiting.
+const ROWS: &str = "
+INSERT INTO sessions (num, id, agent, key, project, prompt, prompt_number, created_at, active_at,
+                      next_seq, pending, dead, consecutive_failures, last_error,
+                      input_tokens, output_tokens, cost_usd)
+VALUES (1, x'0000000000000000000000000000000a', 'agent', 'a', '/p', 'go on', 2, 1, 9,
+        5, 2, 1, 1, 'bad', 10, 2, 0.25);
+INSERT INTO messages (id, session, seq, epoch, event_id, kind, state, attempt, accepted_at,
+                      finished_at, generation, claim_seq, last_error)
+VALUES (1, 1, 1, 0, x'00000000000000000000000000000001', 'X', 'done', 1, 1, 2, NULL, NULL, NULL),
+       (2, 1, 2, 0, x'00000000000000000000000000000002', 'X', 'dead', 3, 1, 4, NULL, NULL, 'bad'),
+       (3, 1, 3, 0, x'00000000000000000000000000000003', 'X', 'claimed', 1, 1, NULL, 1, 5, NULL),
+       (4, 1, 4, 0, x'00000000000000000000000000000004', 'X', 'pending', 0, 1, NULL, NULL, NULL, NULL);
+INSERT INTO payloads (message, body) VALUES (1, '{}'), (2, '{}'), (3, '{}'), (4, '{}');
+INSERT INTO checkpoints (session, body) VALUES (1, '{\"n\":1}');
+INSERT INTO results (id, session, message, seq, epoch, accepted_at, created_at, kind, title, body,
+                     files, tags)
+VALUES (1, 1, 1, 1, 0, 1, 2, 'observation', 't', 'b', '[]', '[]');
+UPDATE meta SET generation = 1, instance = '1-1', begun_at = 1;
+UPDATE counters SET pending = 1, claimed = 1, done = 1, dead = 1, sessions_open = 1,
+                    last_session = 1, last_message = 4, last_result = 1, last_claim = 5;
+";
+
+/// Makes a file with the first migration alone.
+async fn write_first_schema(path: &Path) {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
+    let mut conn = options.connect().await.expect("the file is made");
+    let first = Migration::new(
+        1,
+        "init".into(),
+        MigrationType::Simple,
+        include_str!("../../migrations/0001_init.sql").into_sql_str(),
+        false,
+    );
+    let migrated = Migrator::with_migrations(vec![first]).run(&mut conn).await;
+    migrated.expect("the schema is made");
+    let filled = sqlx::raw_sql(ROWS).execute(&mut conn).await;
+    filled.expect("the rows are stored");
+    conn.close().await.expect("the file closes");
+}
+
+#[tokio::test]
+async fn file_of_the_first_schema_keeps_all_that_is_in_it() {
+    let (_dir, path) = new_path();
+    write_first_schema(&path).await;
+    let store = open(&path).await;
+    let info = store.info().await.expect("the store is described");
+    assert_eq!(info.schema_version, 2);
+    let found = store.verify().await.expect("the store is checked");
+    assert!(found.is_sound(), "{found:?}");
+
+    let id = SessionId(Uuid::from_u128(10));
+    let session = store.session(id).await.expect("the session is read");
+    let session = session.expect("the session is there");
+    let usage = Usage {
+        input_tokens: 10,
+        output_tokens: 2,
+        cost_usd: 0.25,
+    };
+    assert_eq!((session.life, session.usage), (Life::Open, usage));
+    assert_eq!((session.pending, session.dead), (2, 1));
+    assert_eq!(
+        (session.prompt.as_deref(), session.failing),
+        (Some("go on"), None)
+    );
+    let messages = store.messages(MessageFilter::default()).await;
+    let messages = messages.expect("they are listed");
+    let states: Vec<_> = messages.iter().map(|message| message.state).collect();
+    assert_eq!(
+        states,
+        [State::Done, State::Dead, State::Claimed, State::Pending]
+    );
+    let results = store.results(ResultFilter::default()).await;
+    assert_eq!(results.expect("they are listed").len(), 1);
+    let checkpoint = store.checkpoint(id).await.expect("it is read");
+    assert_eq!(checkpoint.as_deref(), Some("{\"n\":1}"));
+    for message in &messages {
+        let attempts = store.attempts(message.id).await;
+        assert_eq!(attempts.expect("the history is read"), []);
+    }
+    let days = store.usage_days(0).await.expect("the days are listed");
+    assert_eq!(days, [], "nobody knows on which days it was spent");
+}
+
+#[tokio::test]
+async fn file_of_the_first_schema_is_worked_on() {
+    let (_dir, path) = new_path();
+    write_first_schema(&path).await;
+    let store = open(&path).await;
+    let owner = store.begin_generation("2-2", NOW).await.expect("it begins");
+    assert_eq!(owner, Generation(2));
+    let rescued = store.rescue(owner, NOW).await.expect("claims are rescued");
+    assert_eq!(rescued.pending, 1);
+    let session = SessionId(Uuid::from_u128(10));
+    let claimed = store.claim(session, owner, Timestamp(2_000)).await;
+    match claimed.expect("the claim is answered") {
+        Claimed::Message(claim) => assert_eq!(claim.message.id, MessageId(3)),
+        other => panic!("{other:?}"),
+    }
+    let attempts = store.attempts(MessageId(3)).await;
+    assert_eq!(attempts.expect("the history is read").len(), 1);
+    let failing = store.set_failing(session, Some("broken"), NOW).await;
+    assert!(failing.expect("the session is there").failing.is_some());
+    let found = store.verify().await.expect("the store is checked");
+    assert!(found.is_sound(), "{found:?}");
+}
+
+#[tokio::test]
+async fn file_of_the_first_schema_is_not_read_as_if_it_were_of_this() {
+    let (_dir, path) = new_path();
+    write_first_schema(&path).await;
+    let opened = SqliteStore::open_read_only(&path, Limits::default()).await;
+    assert!(matches!(opened, Err(OpenError::Migrate { .. })));
+}
