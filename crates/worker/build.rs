@@ -10,7 +10,7 @@ use std::process::Command;
 use std::{env, fs, io};
 
 /// The binaries to link so.
-const SMALL_BINARIES: [&str; 1] = ["sessiond-hook"];
+const SMALL_BINARIES: [&str; 2] = ["sessiond-hook", "sessiond-shim"];
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
