@@ -42,16 +42,32 @@
 //! - `observe`: what the kernel says of a pid now
 //! - [`registry`]: one file a spawn
 
+mod actor;
 pub mod boot;
+mod capture;
 pub mod child;
 pub mod command;
 pub mod control;
+#[cfg(target_os = "linux")]
+mod ending;
+#[cfg(not(target_os = "linux"))]
+#[path = "ending_elsewhere.rs"]
+mod ending;
 pub mod identity;
+mod lines;
+#[cfg(target_os = "linux")]
+mod living;
 mod observe;
+mod output_file;
+mod pipe;
 pub mod registry;
 pub mod report;
+mod shim;
+mod spawn;
 pub mod supervisor;
+pub mod sweep;
 pub mod tag;
+mod tree;
 
 pub use boot::{BootError, BootId, boot_id, host_name};
 pub use child::{Child, ChildControl, ChildInput, ChildLines, Line};
@@ -60,5 +76,6 @@ pub use control::Exit;
 pub use identity::{Doubt, IdentityError, ProcessIdentity, Standing};
 pub use registry::{Listing, OpenError, PutError, Registry, RemoveError, SpawnRecord};
 pub use report::{SpawnInfo, StopEnd, StopReport, Stopped, StreamInfo, SweepReport, TreeProcess};
-pub use supervisor::{Settings, SpawnError, Supervisor, SupervisorError, Sweep};
+pub use supervisor::{Settings, SpawnError, Supervisor, SupervisorError};
+pub use sweep::Sweep;
 pub use tag::{TAG_VARIABLE, Tag, TagError};

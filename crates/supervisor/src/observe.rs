@@ -41,7 +41,7 @@ pub(crate) fn observe(_pid: u32) -> Observation {
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::observe;
+pub(crate) use linux::{has_ended, observe};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -111,7 +111,7 @@ mod linux {
     }
 
     /// A pidfd is readable once the last thread of its process has ended, reaped or not.
-    fn has_ended(pidfd: &OwnedFd) -> bool {
+    pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,

@@ -1,14 +1,30 @@
 //! Starts children, ends them, and knows them all.
+//!
+//! The entrance: each call is handed to the part that does it.
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use uuid::Uuid;
+
+use crate::actor;
+use crate::boot::host_name;
+use crate::capture::Capture;
 use crate::child::Child;
 use crate::command::Command;
-use crate::registry;
-use crate::report::{SpawnInfo, StopReport, SweepReport, TreeProcess};
+use crate::output_file::OutputFile;
+use crate::registry::{self, Registry};
+use crate::report::{SpawnInfo, StopReport, TreeProcess};
+use crate::shim::ShimProgram;
+use crate::spawn::{Refusal, Spawn, Stage, Table};
+use crate::sweep::Sweep;
 use crate::tag::Tag;
+use crate::tree;
+
+/// Characters of `argv[0]` that are kept. The longest path has 4096 bytes.
+const NAME_MAX_CHARS: usize = 4096;
 
 /// What a supervisor has to be told.
 #[derive(Clone, Debug)]
@@ -29,73 +45,157 @@ pub struct Settings {
 
 /// The supervisor; clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Supervisor {}
+pub struct Supervisor {
+    inner: Arc<Inner>,
+}
+
+/// What the supervisor, its actors and its sweep share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) registry: Registry,
+    pub(crate) shim: ShimProgram,
+    /// This host's name, for records.
+    pub(crate) host: String,
+    table: Arc<Table>,
+}
 
 impl Supervisor {
     /// Opens the registry and the shim. Starts and signals nothing.
     ///
     /// # Errors
     /// [`SupervisorError`].
-    pub fn open(_settings: Settings) -> Result<Self, SupervisorError> {
-        unimplemented!()
+    pub fn open(settings: Settings) -> Result<Self, SupervisorError> {
+        let registry = Registry::open(&settings.registry_dir)?;
+        let shim = ShimProgram::open(&settings.shim).map_err(|source| SupervisorError::Shim {
+            path: settings.shim.clone(),
+            source,
+        })?;
+        let inner = Inner {
+            settings,
+            registry,
+            shim,
+            host: host_name(),
+            table: Arc::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// A tag of this install and generation for a new spawn of `session`.
-    pub fn tag(&self, _session: &str) -> Tag {
-        unimplemented!()
+    ///
+    /// # Panics
+    /// When `session`, or a part from the settings, is none that a tag can hold.
+    pub fn tag(&self, session: &str) -> Tag {
+        let Settings {
+            install,
+            generation,
+            ..
+        } = &self.inner.settings;
+        let spawn = Uuid::now_v7().to_string();
+        Tag::new(install, generation, session, &spawn)
+            .expect("install, generation and session are ids of the tag's alphabet")
     }
 
     /// Starts a child. On disk is first the intent, then the process; dropping the future at any
-    /// point leaves no process that is not ended.
+    /// point leaves no process that is not ended. To be called within a tokio runtime.
     ///
     /// # Errors
     /// [`SpawnError`]; nothing runs then.
-    pub async fn spawn(&self, _command: Command, _tag: Tag) -> Result<Child, SpawnError> {
-        unimplemented!()
+    pub async fn spawn(&self, command: Command, tag: Tag) -> Result<Child, SpawnError> {
+        let name = short_name(&command);
+        let file = |stream| {
+            let dir = command.output_dir.clone()?;
+            let max_bytes = self.inner.settings.output_file_max_bytes;
+            Some(OutputFile::new(dir, stream, max_bytes))
+        };
+        let spawn = Spawn::new(
+            tag,
+            name.clone(),
+            now_ms(),
+            Capture::of_stdout(file("stdout.log")),
+            Capture::of_stderr(file("stderr.log")),
+        );
+        let failed = |source| SpawnError::Shim {
+            command: name.clone(),
+            source,
+        };
+        // From here on everything belongs to the actor, and this future only waits.
+        let answer = match self.inner.table.enter(spawn) {
+            Ok(entry) => actor::start(Arc::clone(&self.inner), entry, command),
+            Err(Refusal::Stopping) => return Err(SpawnError::Stopping { command: name }),
+            Err(Refusal::TagInUse) => {
+                return Err(failed(io::Error::other("another spawn has its tag")));
+            }
+        };
+        answer
+            .await
+            .unwrap_or_else(|gone| Err(failed(io::Error::other(gone))))
     }
 
-    /// Ends every spawn of `session`, in parallel, and waits for all. Idempotent.
-    pub async fn reap(&self, _session: &str) -> StopReport {
-        unimplemented!()
+    /// Ends every spawn of `session`, in parallel, and waits for all; those that are just being
+    /// started too. Idempotent.
+    pub async fn reap(&self, session: &str) -> StopReport {
+        let mut spawns = self.inner.table.all();
+        spawns.retain(|spawn| spawn.tag.session() == session);
+        for spawn in &spawns {
+            spawn.request_stop();
+        }
+        let mut report = StopReport::default();
+        for spawn in spawns {
+            // One that never ran has nothing to tell.
+            report
+                .stopped
+                .extend(spawn.reached(Stage::Over).await.stopped);
+        }
+        report
     }
 
     /// Refuses every spawn from now on.
     pub fn refuse_spawns(&self) {
-        unimplemented!()
+        self.inner.table.refuse();
     }
 
-    /// The spawns that run.
+    /// The spawns that run, the oldest first.
     pub fn list(&self) -> Vec<SpawnInfo> {
-        unimplemented!()
+        let spawns = self.inner.table.all();
+        let mut infos: Vec<_> = spawns.iter().filter_map(|spawn| spawn.info()).collect();
+        infos.sort_by(|a, b| (a.spawned_at_ms, &a.tag).cmp(&(b.spawned_at_ms, &b.tag)));
+        infos
     }
 
     /// The processes of a spawn's tree, its shim first. Blocks for some milliseconds.
-    pub fn tree(&self, _spawn: &SpawnInfo) -> Vec<TreeProcess> {
-        unimplemented!()
+    pub fn tree(&self, spawn: &SpawnInfo) -> Vec<TreeProcess> {
+        // Once the spawn has left the table its pids may be others'.
+        match self.inner.table.get(&spawn.tag) {
+            Some(_lives) => tree::of(spawn.shim_pid),
+            None => Vec::new(),
+        }
     }
 
     /// Begins to end what earlier generations of this install have left. Looking is done when this
     /// returns; ending goes on in the background.
     pub async fn sweep(&self) -> Sweep {
-        unimplemented!()
+        Sweep::begin(Arc::clone(&self.inner)).await
     }
 }
 
-/// A sweep under way; clones are the same one.
-#[derive(Clone, Debug)]
-pub struct Sweep {}
+/// `argv[0]` as text, short enough for a record.
+fn short_name(command: &Command) -> String {
+    let name = command.program.to_string_lossy();
+    name.chars().take(NAME_MAX_CHARS).collect()
+}
 
-impl Sweep {
-    /// Waits until nothing that was found of `session` lives any more, or nothing more can be done
-    /// about it.
-    pub async fn cleared(&self, _session: &str) {
-        unimplemented!()
-    }
-
-    /// Waits for the whole sweep.
-    pub async fn finished(&self) -> SweepReport {
-        unimplemented!()
-    }
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the worker's clock is out of reach here, and nothing is decided by this time"
+)]
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A supervisor could not be opened.
