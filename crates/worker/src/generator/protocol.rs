@@ -4,6 +4,8 @@
 //! Here are the shapes alone: lines are made, and lines are read and checked by themselves. What a
 //! line means at its moment is the [conversation](super::program)'s business.
 
+mod surrogates;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
@@ -180,6 +182,16 @@ pub(super) fn read(line: &[u8]) -> Result<Reply, Unreadable> {
     if !text.trim_start().starts_with('{') {
         return Err(Unreadable::Garbage);
     }
+    let read = read_text(text);
+    if matches!(read, Err(Unreadable::Invalid { .. }))
+        && let Cow::Owned(mended) = surrogates::mended(text)
+    {
+        return read_text(&mended);
+    }
+    read
+}
+
+fn read_text(text: &str) -> Result<Reply, Unreadable> {
     let typed: Typed<'_> = serde_json::from_str(text).map_err(|_| Unreadable::Garbage)?;
     let read = match &*typed.name {
         "ready" => serde_json::from_str(text)

@@ -190,6 +190,15 @@ fn reasons_and_names_are_kept_to_a_length() {
 }
 
 #[test]
+fn half_surrogate_in_a_reply_loses_a_character_and_no_more() {
+    let line = r#"{"type":"failure","id":7,"class":"retry","reason":"cut \ud83d"}"#;
+    let Ok(Reply::Failure(failure)) = read(line.as_bytes()) else {
+        panic!("not read");
+    };
+    assert_eq!(failure.reason, "cut \u{fffd}");
+}
+
+#[test]
 fn what_is_no_object_with_a_type_is_garbage() {
     for line in [
         "",
