@@ -14,4 +14,6 @@ mod hook_path;
 mod kill9;
 mod lifecycle;
 mod order;
+#[cfg(target_os = "linux")]
+mod shim;
 mod tcp;

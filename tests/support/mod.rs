@@ -2,13 +2,15 @@
 //!
 //! `tests/README.md` describes it for its users. Modules in reading order: `home` (an install and
 //! everything that is done with it), `worker` (its running worker), `api` over `http`, `database`,
-//! `process` (what `/proc` says), `launch` (the one place that starts programs), `wait`, `payload`.
+//! `process` (what `/proc` says), `launch` (the one place that starts programs), `child` (a program
+//! that misbehaves), `wait`, `payload`.
 #![allow(
     dead_code,
     reason = "path-included by several programs, each of which uses its part"
 )]
 
 pub mod api;
+pub mod child;
 pub mod database;
 pub mod home;
 pub mod http;
@@ -19,6 +21,7 @@ pub mod wait;
 pub mod worker;
 
 pub use api::{Api, SessionView};
+pub use child::nasty_child;
 pub use database::Database;
 pub use home::Home;
 pub use http::Response;

@@ -50,10 +50,7 @@ mod tests {
     fn only_a_complete_command_line_is_taken() {
         let options = parse("--grace-ms 250 -- sh -c --").unwrap();
         assert_eq!(options.grace, Duration::from_millis(250));
-        assert_eq!(
-            options.arguments,
-            [c"sh".into(), c"-c".into(), c"--".into()]
-        );
+        assert_eq!(options.arguments, [c"sh", c"-c", c"--"].map(CString::from));
         for line in [
             "",
             "sh",

@@ -106,8 +106,9 @@ impl Tree {
         let before = take(&mut self.members);
         let mut found = Found::default();
         let mut listed = Vec::with_capacity(before.len() + 16);
-        if let Ok(own) = Process::open(self.own) {
-            list_children(&own, 1, &everybody, source, &mut listed);
+        let own = Process::open(self.own).ok();
+        if let Some((own, stat)) = own.and_then(|own| own.stat().map(|stat| (own, stat))) {
+            list_children(&own, stat.threads, &everybody, source, &mut listed);
         }
         let mut visited = 0;
         while visited < listed.len().min(VISITED_MAX) {
@@ -249,5 +250,65 @@ fn list_children(
                 .take_while(|(other, _)| *other == parent);
             listed.extend(own.map(|(_, child)| (*child, parent)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn tree(source: Source, leader: &Child) -> Tree {
+        let mut tree = Tree::new(Pid::from_child(leader));
+        assert!(tree.source.is_some(), "/proc is ours");
+        tree.source = Some(source);
+        tree
+    }
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a scan wants children of its own process"
+    )]
+    fn both_sources_find_the_whole_tree_and_deeds_are_done_once() {
+        let mut leader = Command::new("sh")
+            .args(["-c", "sleep 1000 & sleep 1000 & echo; wait"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0];
+        std::io::Read::read_exact(leader.stdout.as_mut().unwrap(), &mut line).unwrap();
+        let everybody = Found { alive: 3, new: 0 };
+        for source in [Source::Lists, Source::Parents] {
+            assert_eq!(
+                tree(source, &leader).scan(Deed::Look),
+                everybody,
+                "{source:?}"
+            );
+        }
+        let mut tree = tree(Source::Parents, &leader);
+        assert_eq!(tree.scan(Deed::Stop).new, 3);
+        assert_eq!(tree.scan(Deed::Stop).new, 0);
+        // The orphans of this test go to init: only the leader can be waited for here.
+        assert_eq!(tree.scan(Deed::Kill).new, 3);
+        assert_eq!(tree.tally.killed, 3);
+        leader.wait().unwrap();
+    }
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a scan wants children of its own process"
+    )]
+    fn without_proc_the_leader_is_ended_all_the_same() {
+        let mut leader = Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut tree = tree(Source::Lists, &leader);
+        tree.source = None;
+        assert_eq!(tree.scan(Deed::Kill), Found { alive: 1, new: 1 });
+        leader.wait().unwrap();
+        tree.forget_leader();
+        assert_eq!(tree.scan(Deed::Kill), Found { alive: 1, new: 0 });
+        assert_eq!(tree.tally.killed, 1);
     }
 }
