@@ -153,6 +153,7 @@ fn the_shim_is_position_independent_and_starts_where_chance_puts_it() {
 
 fn target(process: Process, fd: u32) -> String {
     let descriptors = process.descriptors();
-    let (_, target) = descriptors.iter().find(|(own, _)| *own == fd).unwrap();
-    target.to_str().unwrap().to_owned()
+    let found = descriptors.iter().find(|(own, _)| *own == fd);
+    let (_, target) = found.expect("an open descriptor");
+    target.to_string_lossy().into_owned()
 }
