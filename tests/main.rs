@@ -16,4 +16,5 @@ mod lifecycle;
 mod order;
 #[cfg(target_os = "linux")]
 mod shim;
+mod supervision;
 mod tcp;

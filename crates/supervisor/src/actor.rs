@@ -29,9 +29,9 @@ use crate::tag::Tag;
 /// busy.
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// How much longer than the grace a shim may take to end its tree. It gives up on what does not
-/// die of SIGKILL before that.
-pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How much longer than the grace a shim may take to end its tree: it gives up on what does not
+/// die of SIGKILL after ten seconds. One that is silent for longer is stuck or frozen itself.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(12);
 
 /// Starts the actor of a spawn that is in the table, and gives what it will answer.
 pub(crate) fn start(
@@ -78,7 +78,7 @@ impl SpawnActor {
                 // The file may be there all the same, when only its name could not be synced.
                 self.forget().await;
                 let command = self.spawn.command.clone();
-                let _dropped = reply.send(Err(SpawnError::Record { command, source }));
+                drop(reply.send(Err(SpawnError::Record { command, source })));
             }
         }
     }
@@ -89,7 +89,7 @@ impl SpawnActor {
             Ok(started) => started,
             Err(source) => {
                 self.forget().await;
-                let _dropped = reply.send(Err(self.not_started(&command, source)));
+                drop(reply.send(Err(self.not_started(&command, source))));
                 return;
             }
         };
@@ -129,7 +129,7 @@ impl SpawnActor {
                         (Err(self.shim_failed(source)), None)
                     }
                 };
-                let _dropped = reply.send(answer);
+                drop(reply.send(answer));
                 let ended = self.follow(shim).await;
                 recorded.await;
                 self.finish(ended, drain).await;
@@ -139,7 +139,7 @@ impl SpawnActor {
                 recorded.await;
                 self.forget().await;
                 let source = io::Error::from_raw_os_error(errno);
-                let _dropped = reply.send(Err(self.not_run(source)));
+                drop(reply.send(Err(self.not_run(source))));
             }
             Ok(_) | Err(_) => {
                 shim.kill();
@@ -152,7 +152,7 @@ impl SpawnActor {
                     Err(_elapsed) => "it did not answer in time",
                     Ok(_) => "it ended without a word",
                 };
-                let _dropped = reply.send(Err(self.shim_failed(io::Error::other(problem))));
+                drop(reply.send(Err(self.shim_failed(io::Error::other(problem)))));
             }
         }
     }

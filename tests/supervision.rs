@@ -1,0 +1,9 @@
+//! Children under the real shim: their life, their output, their end, and what is left after a
+//! crash of anybody.
+
+mod bench;
+mod crash;
+mod end;
+mod life;
+mod output;
+mod sweep;

@@ -1,0 +1,72 @@
+//! The shim is killed or stuck, or the worker dies.
+
+use nix::sys::signal::Signal;
+use sessiond_supervisor::StopEnd;
+
+use super::bench::{Bench, line};
+use crate::support::{LIMIT, Process};
+
+const TREE: &str = "trap '' TERM; setsid sh -c 'echo up; while :; do sleep 1000; done' & \
+    while :; do sleep 1000; done";
+
+fn shim(bench: &Bench) -> Process {
+    let pid = bench.supervisor.list()[0].shim_pid;
+    Process { pid }
+}
+
+#[test]
+fn tree_whose_shim_was_killed_is_ended_by_its_tag_and_nobody_else_is() {
+    let bench = Bench::new();
+    let install = &bench.settings.install;
+    let canaries = [
+        bench.stray(None),
+        bench.stray(Some("other-install:2:session-1:spawn")),
+        bench.stray(Some(&format!("{install}:2:session-1:another-spawn"))),
+    ];
+    bench.run(async {
+        let mut child = bench.spawn(TREE).await;
+        assert_eq!(line(&mut child).await, "up");
+        let leader = Process {
+            pid: child.control.pid(),
+        };
+        shim(&bench).signal(Signal::SIGKILL);
+        assert_eq!(child.control.exited().await, None, "nobody could tell");
+        let stopped = child.control.stop().await;
+        assert_eq!(stopped.end, StopEnd::Swept);
+        assert!(stopped.killed >= 2, "{stopped:?}");
+        assert!(!leader.is_alive());
+        assert_eq!(child.stdout.next().await, None);
+    });
+    assert!(bench.record_files().is_empty());
+    assert!(canaries.iter().all(|canary| canary.process.is_alive()));
+    drop(canaries);
+    bench.wait_clean();
+}
+
+#[test]
+fn shim_that_does_not_answer_is_killed_and_its_tree_ended() {
+    let bench = Bench::new();
+    bench.run(async {
+        let mut child = bench.spawn(TREE).await;
+        assert_eq!(line(&mut child).await, "up");
+        shim(&bench).freeze();
+        let stopped = child.control.stop().await;
+        assert_eq!(stopped.end, StopEnd::Swept);
+    });
+    bench.wait_clean();
+}
+
+#[test]
+fn no_tree_outlives_its_worker() {
+    let mut bench = Bench::new();
+    let leader = bench.run(async {
+        let mut child = bench.spawn(TREE).await;
+        assert_eq!(line(&mut child).await, "up");
+        let pid = child.control.pid();
+        // The handles die with the worker, not before it.
+        std::mem::forget(child);
+        Process { pid }
+    });
+    bench.drop_runtime();
+    leader.wait_gone(LIMIT);
+}
