@@ -15,7 +15,7 @@ fn exit_and_the_end_of_output_are_seen_although_a_grandchild_holds_the_pipe() {
     let bench = Bench::new();
     bench.run(async {
         let script =
-            "(trap '' TERM; while :; do sleep 1000; done) & echo last words; printf rest; exit 3";
+            "trap '' TERM; (while :; do sleep 1000; done) & echo last words; printf rest; exit 3";
         let mut child = bench.spawn(script).await;
         assert_eq!(child.control.exited().await, Some(Exit::Code(3)));
         assert_eq!(line(&mut child).await, "last words");
@@ -35,7 +35,7 @@ fn exit_and_the_end_of_output_are_seen_although_a_grandchild_holds_the_pipe() {
 fn grandchild_that_floods_the_pipe_does_not_put_off_the_end_of_output() {
     let bench = Bench::new();
     bench.run(async {
-        let script = "(trap '' TERM; while :; do echo flood; done) & exit 3";
+        let script = "trap '' TERM; (while :; do echo flood; done) & exit 3";
         let mut child = bench.spawn(script).await;
         while let Some(line) = child.stdout.next().await {
             assert_eq!(line, Line::Bytes(b"flood".to_vec()));
@@ -138,7 +138,7 @@ fn write_that_waits_for_room_ends_with_the_child() {
     let bench = Bench::new();
     bench.run(async {
         // The grandchild keeps the pipe open and reads nothing.
-        let script = "(trap '' TERM; while :; do sleep 1000; done) <&0 & read -r text; exit 0";
+        let script = "trap '' TERM; (while :; do sleep 1000; done) <&0 & read -r text; exit 0";
         let mut child = bench.spawn(script).await;
         let error = loop {
             if let Err(error) = child.stdin.write_line(&[b'x'; 1 << 16]).await {

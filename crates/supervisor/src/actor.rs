@@ -71,14 +71,13 @@ struct Ended {
 
 impl SpawnActor {
     async fn run(self, command: Command, reply: Reply) {
-        // A reply that nobody takes drops its child, which asks for the end.
         match self.record(None).await {
             Ok(()) => self.start(command, reply).await,
             Err(source) => {
                 // The file may be there all the same, when only its name could not be synced.
                 self.forget().await;
                 let command = self.spawn.command.clone();
-                drop(reply.send(Err(SpawnError::Record { command, source })));
+                self.refuse(reply, SpawnError::Record { command, source });
             }
         }
     }
@@ -89,7 +88,7 @@ impl SpawnActor {
             Ok(started) => started,
             Err(source) => {
                 self.forget().await;
-                drop(reply.send(Err(self.not_started(&command, source))));
+                self.refuse(reply, self.not_started(&command, source));
                 return;
             }
         };
@@ -129,6 +128,7 @@ impl SpawnActor {
                         (Err(self.shim_failed(source)), None)
                     }
                 };
+                // At once, and not at the end of this: a child that nobody takes is dropped here.
                 drop(reply.send(answer));
                 let ended = self.follow(shim).await;
                 recorded.await;
@@ -139,7 +139,7 @@ impl SpawnActor {
                 recorded.await;
                 self.forget().await;
                 let source = io::Error::from_raw_os_error(errno);
-                drop(reply.send(Err(self.not_run(source))));
+                self.refuse(reply, self.not_run(source));
             }
             Ok(_) | Err(_) => {
                 shim.kill();
@@ -152,7 +152,7 @@ impl SpawnActor {
                     Err(_elapsed) => "it did not answer in time",
                     Ok(_) => "it ended without a word",
                 };
-                drop(reply.send(Err(self.shim_failed(io::Error::other(problem)))));
+                self.refuse(reply, self.shim_failed(io::Error::other(problem)));
             }
         }
     }
@@ -227,8 +227,7 @@ impl SpawnActor {
     async fn finish(&self, ended: Ended, drain: Option<JoinHandle<()>>) {
         self.spawn.change(|state| state.stage = Stage::TreeOver);
         if let Some(drain) = drain {
-            // It ends with the pipe or with what the pipe still held; a panic in it is logged by
-            // nobody's need here.
+            // It ends with the pipe, or with what the pipe still held.
             let _ended = drain.await;
         }
         tokio::join!(self.spawn.stdout.flush(), self.spawn.stderr.flush());
@@ -297,6 +296,12 @@ impl SpawnActor {
                 tracing::warn!(spawn.tag = %tag, %error, "a spawn is recorded without its process");
             }
         }
+    }
+
+    /// Answers that the child does not run, and sees that it is not listed from then on.
+    fn refuse(&self, reply: Reply, error: SpawnError) {
+        self.spawn.change(|state| state.stage = Stage::TreeOver);
+        drop(reply.send(Err(error)));
     }
 
     async fn forget(&self) {

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::control::Tally;
 use crate::identity::ProcessIdentity;
-use crate::living::{LivingProcess, Sent, wait_any};
+use crate::living::{Delivery, LivingProcess, wait_any};
 use crate::tag::Tag;
 
 /// Between two looks for newcomers, when nothing ends meanwhile. A look costs some milliseconds.
@@ -129,8 +129,8 @@ struct Member {
 impl Member {
     fn signal(&mut self, signal: Signal) -> bool {
         let sent = self.process.signal(signal);
-        self.is_denied |= sent == Sent::Denied;
-        sent == Sent::Sent
+        self.is_denied |= sent == Delivery::Denied;
+        sent == Delivery::Sent
     }
 }
 

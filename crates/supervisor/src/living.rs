@@ -28,7 +28,7 @@ pub(crate) struct LivingProcess {
 
 /// What became of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum Delivery {
     /// It was sent.
     Sent,
     /// The process has ended.
@@ -81,11 +81,11 @@ impl LivingProcess {
         has_ended(&self.pidfd)
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> Sent {
+    pub(crate) fn signal(&self, signal: Signal) -> Delivery {
         match pidfd_send_signal(&self.pidfd, signal) {
-            Ok(()) => Sent::Sent,
-            Err(Errno::SRCH) => Sent::Gone,
-            Err(_denied) => Sent::Denied,
+            Ok(()) => Delivery::Sent,
+            Err(Errno::SRCH) => Delivery::Gone,
+            Err(_denied) => Delivery::Denied,
         }
     }
 }

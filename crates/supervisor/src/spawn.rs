@@ -116,9 +116,12 @@ impl Spawn {
         }
     }
 
-    /// `None` before its shim runs.
+    /// `None` before its shim runs, and when nothing of it runs any more.
     pub(crate) fn info(&self) -> Option<SpawnInfo> {
         let state = self.state();
+        if state.stage >= Stage::TreeOver {
+            return None;
+        }
         Some(SpawnInfo {
             tag: self.tag.to_string(),
             session: self.tag.session().to_owned(),
