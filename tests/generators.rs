@@ -1,0 +1,5 @@
+//! Programs as generators.
+
+mod disorder;
+mod stage;
+mod talk;
