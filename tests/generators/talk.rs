@@ -147,7 +147,9 @@ async fn failure_keeps_its_class_and_its_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_side_waits_for_the_other_to_read() {
-    let stage = Stage::new().await;
+    let mut stage = Stage::new().await;
+    // So that the test ends when they do wait.
+    stage.limits().progress_timeout_ms = 20_000;
     // 2 MB before it reads a message of 300 KB: both pipes are full at once.
     let script = r#"
         ready
@@ -218,26 +220,32 @@ async fn waiting_program_may_ask_for_the_close_or_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_message_leaves_nothing() {
     let stage = Stage::new().await;
+    let file = |name: &str| stage.settings.home.join(name);
     for (script, payload_bytes) in [
         ("ready; next; touch taken; next", 2),
-        // Cut off in the middle of a line: nothing can be said any more, its input ends.
-        ("ready; touch taken; sleep 0.3; next; next", 300_000),
+        // Cut off in the middle of its line: nothing can be said any more, and its input ends.
+        (
+            "ready; touch taken; until [ -e go ]; do sleep 0.01; done
+             next; case $line in *close*) touch garbled ;; esac; next",
+            300_000,
+        ),
     ] {
         let mut generator = stage.ready(script).await;
         let mut message = stage.message(1);
         message.payload = format!("\"{}\"", "x".repeat(payload_bytes));
-        let taken = stage.settings.home.join("taken");
         tokio::select! {
             outcome = generator.work(&message) => panic!("{outcome:?}"),
             () = async {
-                while !taken.exists() {
+                while !file("taken").exists() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             } => {}
         }
-        fs::remove_file(&taken).unwrap();
+        fs::remove_file(file("taken")).unwrap();
+        fs::write(file("go"), "").unwrap();
         generator.close(CloseReason::Rewind).await;
         stage.assert_empty();
+        assert!(!file("garbled").exists());
     }
 }
 
