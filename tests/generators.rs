@@ -3,3 +3,5 @@
 mod disorder;
 mod stage;
 mod talk;
+mod driver;
+mod examples;
