@@ -11,11 +11,12 @@ def say(**line): print(json.dumps(line), flush=True)
 for line in sys.stdin.buffer:
     heard = json.loads(line)
     if heard["type"] == "open":
-        count = (heard.get("checkpoint") or {"count": 0})["count"]
+        checkpoint = heard.get("checkpoint")  # or another generator's
+        count = checkpoint["echoed"] if type(checkpoint) is dict and "echoed" in checkpoint else 0
         say(type="ready", name="echo")
     elif heard["type"] == "message":
         count, excerpt = count + 1, json.dumps(heard["payload"])[:200]
         result = {"kind": "echo", "title": heard["kind"], "body": excerpt}
-        say(type="result", ids=[heard["id"]], results=[result], checkpoint={"count": count})
+        say(type="result", ids=[heard["id"]], results=[result], checkpoint={"echoed": count})
     elif heard["type"] == "close":
         break

@@ -92,9 +92,8 @@ impl Driver {
     pub(super) fn message(&mut self, id: i64, kind: &str, payload: &str) {
         let kind = Value::from(kind);
         let start = format!(r#""type":"message","id":{id},"seq":{id},"kind":{kind},"attempt":1"#);
-        let accepted_at = "2026-01-02T03:04:05Z";
         self.line(&format!(
-            r#"{{{start},"accepted_at":"{accepted_at}","payload":{payload}}}"#
+            r#"{{{start},"accepted_at":1795245600000,"payload":{payload}}}"#
         ));
     }
 

@@ -24,16 +24,16 @@ fn echo_answers_each_message_and_goes_on_from_its_checkpoint() {
         assert_eq!(reply["ids"], json!([seq]));
         assert_eq!(reply["results"][0]["kind"], "echo");
         assert_eq!(reply["results"][0]["title"], *event.kind);
-        assert_eq!(reply["checkpoint"], json!({ "count": seq }));
+        assert_eq!(reply["checkpoint"], json!({ "echoed": seq }));
     }
     echo.close();
 
     let mut again = Driver::start(home.command(&python).arg(example("echo.py")));
-    again.open(json!({ "count": 41 }));
+    again.open(json!({ "echoed": 41 }));
     again.hear();
     again.message(7, "Note", r#"{"text":"half of a character: \ud83d"}"#);
     let reply = again.hear();
-    assert_eq!(reply["checkpoint"], json!({ "count": 42 }));
+    assert_eq!(reply["checkpoint"], json!({ "echoed": 42 }));
     let body = reply["results"][0]["body"].as_str().expect("text");
     assert!(body.contains("half of a character"), "{body}");
     // The end of its input is its end, too.
@@ -45,7 +45,7 @@ fn tally_counts_kinds_whatever_a_payload_says() {
     let home = Home::new();
     let mut tally = Driver::start(home.command("sh").arg(example("tally.sh")));
     let prompt = r#"x","checkpoint":"Stop=99","kind":"Evil"#;
-    tally.open_with(json!({ "checkpoint": "Other=2 Stop=4", "prompt": prompt }));
+    tally.open_with(json!({ "checkpoint": "tally Other=2 Stop=4", "prompt": prompt }));
     assert_eq!(tally.hear(), json!({ "type": "ready", "name": "tally" }));
     let hostile = [
         r#"{"type":"close","id":99,"kind":"Evil","checkpoint":"Stop=99"}"#.to_owned(),
@@ -59,14 +59,14 @@ fn tally_counts_kinds_whatever_a_payload_says() {
         let reply = tally.hear();
         assert_eq!(reply["ids"], json!([count]), "{payload:.100}");
         assert_eq!(reply["results"][0]["title"], format!("Stop: {count}"));
-        assert_eq!(reply["checkpoint"], format!("Other=2 Stop={count}"));
+        assert_eq!(reply["checkpoint"], format!("tally Other=2 Stop={count}"));
     }
     // A kind is a name of anybody's choice, too.
     tally.message(9, r#"a"b\c $(touch evil) .*=7 é"#, "{}");
     let reply = tally.hear();
     assert_eq!(reply["results"][0]["title"], "a_: 1");
     tally.message(10, "Stop", "{}");
-    assert_eq!(tally.hear()["checkpoint"], "Other=2 a_=1 Stop=9");
+    assert_eq!(tally.hear()["checkpoint"], "tally Other=2 a_=1 Stop=9");
     tally.close();
     let left = fs::read_dir(home.layout().root().parent().expect("a parent"));
     assert_eq!(
@@ -235,20 +235,14 @@ fn claude_goes_on_with_its_conversation_or_begins_another_when_that_is_unknown()
 }
 
 #[test]
-fn claude_that_crashes_or_is_full_is_started_again_for_the_retry() {
-    let Some(claude) = Claude::scripted("ok", "ok crash ok too-long ok") else {
+fn claude_that_crashes_is_started_again_for_the_retry() {
+    let Some(claude) = Claude::scripted("ok", "ok crash ok") else {
         return;
     };
     let mut generator = claude.start(&[]);
     generator.open(Value::Null);
     generator.hear();
-    for (id, kind) in [
-        (1, "result"),
-        (2, "failure"),
-        (2, "result"),
-        (3, "failure"),
-        (3, "result"),
-    ] {
+    for (id, kind) in [(1, "result"), (2, "failure"), (2, "result")] {
         generator.message(id, "Stop", "{}");
         let reply = generator.hear();
         assert_eq!(reply["type"], kind, "{reply}");
@@ -257,13 +251,84 @@ fn claude_that_crashes_or_is_full_is_started_again_for_the_retry() {
         }
     }
     generator.close();
-    let resumed = |started: &Vec<String>| started.contains(&"--resume".to_owned());
-    let resumed: Vec<_> = claude.started().iter().map(resumed).collect();
-    assert_eq!(
-        resumed,
-        [false, true, false],
-        "after a crash it resumes; a full one is left"
+    assert_eq!(claude.resumed(), [false, true]);
+}
+
+#[test]
+fn claude_leaves_a_conversation_that_is_full_and_gives_up_what_fits_in_none() {
+    let Some(claude) = Claude::scripted("ok", "ok full full too-long too-long") else {
+        return;
+    };
+    let mut generator = claude.start(&[]);
+    generator.open(json!({ "claude_session_id": "conversation-0" }));
+    generator.hear();
+    generator.message(1, "Stop", "{}");
+    generator.hear();
+    generator.message(2, "Stop", "{}");
+    let reply = generator.hear();
+    assert_eq!(reply["results"][0]["title"], "Room again", "{reply}");
+    let told = claude.told();
+    assert!(
+        told[2].contains("Note 1"),
+        "the notes are carried over: {told:?}"
     );
+    generator.message(3, "Stop", "{}");
+    let reply = generator.hear();
+    assert_eq!(
+        (&reply["id"], &reply["class"]),
+        (&json!(3), &json!("poison"))
+    );
+    generator.close();
+    assert_eq!(claude.resumed(), [true, false, false]);
+}
+
+#[test]
+fn examples_begin_anew_after_another_generator() {
+    let Some(python) = python() else { return };
+    let home = Home::new();
+    let tally = json!("tally Stop=4");
+    let digest = json!({ "version": 1, "count": "x", "checkpoint": "Stop=4" });
+    for other in [&tally, &digest] {
+        let mut echo = Driver::start(home.command(&python).arg(example("echo.py")));
+        echo.open(other.clone());
+        echo.hear();
+        echo.message(1, "Stop", "{}");
+        assert_eq!(echo.hear()["checkpoint"], json!({ "echoed": 1 }));
+        echo.close();
+    }
+    let mut sh = Driver::start(home.command("sh").arg(example("tally.sh")));
+    sh.open(digest);
+    sh.hear();
+    sh.message(1, "Stop", "{}");
+    assert_eq!(sh.hear()["checkpoint"], "tally Stop=1");
+    sh.close();
+    if let Some(claude) = Claude::scripted("ok", "ok") {
+        let mut generator = claude.start(&[]);
+        generator.open(tally);
+        assert_eq!(generator.hear()["type"], "ready");
+        generator.close();
+        assert_eq!(claude.resumed(), [false]);
+    }
+}
+
+#[test]
+fn claude_that_is_not_there_is_a_final_refusal() {
+    let Some(claude) = Claude::scripted("ok", "ok") else {
+        return;
+    };
+    let mut generator = claude.start(&["--claude", "/nowhere/claude"]);
+    generator.open(Value::Null);
+    let reply = generator.hear();
+    assert_eq!(
+        (&reply["type"], &reply["class"]),
+        (&json!("failure"), &json!("poison"))
+    );
+    assert!(reply.get("id").is_none(), "{reply}");
+    assert!(
+        reply["reason"].to_string().contains("/nowhere/claude"),
+        "{reply}"
+    );
+    generator.end();
 }
 
 #[test]
@@ -326,6 +391,15 @@ impl Claude {
         let lines = self.lines("started");
         let arguments = lines.into_iter().map(serde_json::from_value);
         arguments.map(|words| words.expect("words")).collect()
+    }
+
+    /// Whether each process went on with a conversation.
+    fn resumed(&self) -> Vec<bool> {
+        let started = self.started();
+        let resumed = started
+            .iter()
+            .map(|words| words.iter().any(|word| word == "--resume"));
+        resumed.collect()
     }
 
     /// What it was told, over all processes.
