@@ -5,3 +5,4 @@ mod stage;
 mod talk;
 mod driver;
 mod examples;
+mod worked;
