@@ -1,8 +1,8 @@
 //! Programs as generators.
 
 mod disorder;
-mod stage;
-mod talk;
 mod driver;
 mod examples;
+mod stage;
+mod talk;
 mod worked;

@@ -15,6 +15,7 @@ mod hook_path;
 mod kill9;
 mod lifecycle;
 mod order;
+mod programs;
 #[cfg(target_os = "linux")]
 mod shim;
 mod supervision;

@@ -1,20 +1,29 @@
-//! Finds `nasty-child`, the program that misbehaves on demand (`tests/child`).
+//! Finds the programs that tests give to the worker: examples of its package, which cargo builds
+//! with the tests, beside the programs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Its path. Cargo builds it, an example of the worker's package, together with the tests; it lies
-/// beside the programs.
+/// The program of an example.
 ///
 /// # Panics
 /// It was not built: only some of the package's targets were asked for.
 #[track_caller]
-pub fn nasty_child() -> String {
-    let binary = Path::new(super::home::SESSIOND);
-    let dir = binary.parent().expect("a directory of programs");
-    let path = dir.join("examples/nasty-child");
+pub fn example(name: &str) -> PathBuf {
+    let dir = Path::new(super::home::SESSIOND).parent();
+    let path = dir
+        .expect("a directory of programs")
+        .join("examples")
+        .join(name);
     assert!(
         path.exists(),
         "{path:?} is not built: cargo build --examples"
     );
-    path.into_os_string().into_string().expect("a text")
+    path
+}
+
+/// The program that misbehaves on demand (`tests/child`).
+#[track_caller]
+pub fn nasty_child() -> String {
+    let path = example("nasty-child").into_os_string();
+    path.into_string().expect("a text")
 }

@@ -202,9 +202,24 @@ impl Home {
             .collect()
     }
 
-    /// Every process of this install that is there.
+    /// Every process of this install that is there: what the test has started, by the marker, and
+    /// what the worker has, by its tag.
     pub fn processes(&self) -> Vec<Process> {
-        Process::all_with(&self.marker)
+        let install = fs::read_to_string(self.layout.install_file()).unwrap_or_default();
+        let tag = match install.trim() {
+            "" => None,
+            install => Some(format!("SESSIOND_TAG={install}:")),
+        };
+        Process::all_where(|assignment| {
+            assignment == self.marker || tag.as_ref().is_some_and(|tag| assignment.starts_with(tag))
+        })
+    }
+
+    /// Writes the configuration file; the settings of the environment go before it.
+    pub fn write_config(&self, text: &str) {
+        let file = self.layout.config_file();
+        fs::create_dir_all(file.parent().expect("it is in a directory")).expect("a directory");
+        fs::write(file, text).expect("a file");
     }
 
     /// Waits for the worker that a hook has started, and gives it.

@@ -21,9 +21,9 @@ pub mod wait;
 pub mod worker;
 
 pub use api::{Api, SessionView};
-pub use child::nasty_child;
+pub use child::{example, nasty_child};
 pub use database::Database;
-pub use home::Home;
+pub use home::{HOOK, Home};
 pub use http::Response;
 pub use launch::Ran;
 pub use process::Process;

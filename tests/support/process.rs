@@ -19,6 +19,11 @@ pub struct Process {
 impl Process {
     /// Every process whose environment has `assignment` (`NAME=value`).
     pub fn all_with(assignment: &str) -> Vec<Self> {
+        Self::all_where(|own| own == assignment)
+    }
+
+    /// Every process whose environment has such an assignment (`NAME=value`).
+    pub fn all_where(is_wanted: impl Fn(&str) -> bool) -> Vec<Self> {
         let processes = fs::read_dir("/proc")
             .expect("/proc is mounted")
             .filter_map(|entry| {
@@ -26,7 +31,7 @@ impl Process {
                 Some(Self { pid })
             });
         processes
-            .filter(|process| process.environment().iter().any(|own| own == assignment))
+            .filter(|process| process.environment().iter().any(|own| is_wanted(own)))
             .collect()
     }
 
