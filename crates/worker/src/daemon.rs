@@ -125,6 +125,7 @@ pub async fn run(
         acceptor: Arc::clone(&acceptor),
         search: search.clone(),
         indexer,
+        processes: processes.clone(),
         doctor: Doctor {
             layout: layout.clone(),
             discovery: discovery.clone(),

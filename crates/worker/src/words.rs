@@ -8,6 +8,12 @@ pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> Stri
     format!("{number} {noun}{plural}")
 }
 
+/// A number of processes: `1 process`, `2 processes`.
+pub fn processes(number: u64) -> String {
+    let plural = if number == 1 { "" } else { "es" };
+    format!("{number} process{plural}")
+}
+
 /// The verb that goes with a number.
 pub fn are<N: PartialEq + From<u8>>(number: N) -> &'static str {
     if number == N::from(1) { "is" } else { "are" }

@@ -41,11 +41,19 @@ impl Client {
         self.send(Method::GET, path, &[]).await
     }
 
-    /// The plain text of an endpoint for monitors; an error when its status is one.
+    /// The plain text of an endpoint; an error when its status is one.
     pub(super) async fn get_text(&self, path: &str) -> Result<String, CliError> {
-        let bytes = self
-            .exchange(Method::GET, path, &[], Some(ANSWER_WAIT))
-            .await?;
+        self.get_text_of(path, &[]).await
+    }
+
+    /// The same with a query.
+    pub(super) async fn get_text_of(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<String, CliError> {
+        let limit = Some(ANSWER_WAIT);
+        let bytes = self.exchange(Method::GET, path, query, limit).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 

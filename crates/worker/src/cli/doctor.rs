@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use sessiond_queue::SqliteStore;
+use sessiond_queue::ids::Timestamp;
 use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 
 use super::client::Client;
 use super::table::{age, ago, bytes, clock_time, or_dash, print, short};
-use super::{CliError, Global};
+use super::{CliError, Global, spawns};
 use crate::clock::Clock;
-use crate::doctor::{Listening, Problems, Report, Verdict, examine_files};
+use crate::doctor::{Listening, Problems, Report, SessionReport, Verdict, examine_files};
 use crate::errors::chain;
 use crate::words::counted;
 
@@ -151,6 +152,7 @@ fn show(global: &Global, report: &Report) {
         };
         println!("deep      {sound}");
     }
+    show_generators(report);
     show_sessions(report);
     for rejected in &report.spool.rejected {
         println!(
@@ -161,6 +163,39 @@ fn show(global: &Global, report: &Report) {
             bytes(rejected.bytes),
             rejected.path.display()
         );
+    }
+}
+
+fn state(session: &SessionReport) -> String {
+    if session.failing.is_some() {
+        return "failing".to_owned();
+    }
+    session.activity.map_or_else(
+        || "dormant".to_owned(),
+        |activity| format!("{activity:?}").to_lowercase(),
+    )
+}
+
+/// What its work waits for, as far as the findings do not tell.
+fn waits_for(session: &SessionReport, now: Timestamp) -> String {
+    let retry = session.due_at.filter(|due| *due > now);
+    let retry = retry.map(|due| format!("next try in {}", age(due.since(now).as_secs() + 1)));
+    let waiting = session.waiting.as_deref().map(|why| short(why, 40));
+    or_dash(waiting.or(retry))
+}
+
+fn show_generators(report: &Report) {
+    if let Some(generators) = &report.generators {
+        spawns::print_generators(generators);
+    }
+    if let Some(sweep) = &report.sweep
+        && let Some(words) = spawns::reaped(&sweep.stopped)
+    {
+        println!("swept     {words}, left by earlier workers");
+    }
+    if !report.spawns.is_empty() {
+        println!();
+        spawns::print_spawns(&report.spawns);
     }
 }
 
@@ -176,16 +211,15 @@ fn show_sessions(report: &Report) {
             vec![
                 short(&format!("{}:{}", session.agent, session.key), 64),
                 format!("{:?}", session.life).to_lowercase(),
-                session.activity.map_or_else(
-                    || "dormant".to_owned(),
-                    |activity| format!("{activity:?}").to_lowercase(),
-                ),
-                or_dash(session.generator.as_deref()),
+                state(session),
+                or_dash(session.generator.as_ref().map(spawns::about)),
                 session.pending.to_string(),
+                waits_for(session, report.at),
                 session
                     .success_at
                     .map_or_else(|| "-".to_owned(), |at| format!("{} ago", ago(at))),
                 session.consecutive_failures.to_string(),
+                session.restarts.to_string(),
             ]
         })
         .collect();
@@ -196,8 +230,10 @@ fn show_sessions(report: &Report) {
             "state",
             "generator",
             "pending",
+            "waits for",
             "success",
             "failures",
+            "restarts",
         ],
         rows,
     );

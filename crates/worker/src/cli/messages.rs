@@ -3,11 +3,11 @@
 use clap::{ArgGroup, Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sessiond_queue::types::{Message, Redriven};
+use sessiond_queue::types::{Attempt, Message, Redriven};
 
 use super::client::{ask, part, print_json};
 use super::pages::{List, print_more};
-use super::table::{clock_time, print, short};
+use super::table::{clock_time, or_dash, print, short};
 use super::{CliError, Global};
 
 /// `sessiond messages`.
@@ -32,7 +32,7 @@ pub(super) struct MessagesArgs {
 
 #[derive(Subcommand)]
 enum MessageCommand {
-    /// Show one message with its payload.
+    /// Show one message with its payload and its history.
     Show {
         /// Its number.
         message: i64,
@@ -85,7 +85,10 @@ pub(super) async fn messages(global: &Global, args: MessagesArgs) -> Result<(), 
         Some(MessageCommand::Show { message }) => {
             let path = format!("/v1/messages/{message}");
             let answer: Value = ask(global, Method::GET, &path, &[]).await?;
-            print_json(&answer)
+            if global.json {
+                return print_json(&answer);
+            }
+            show_message(answer)
         }
         Some(MessageCommand::Cancel { message }) => {
             let path = format!("/v1/messages/{message}");
@@ -97,6 +100,43 @@ pub(super) async fn messages(global: &Global, args: MessagesArgs) -> Result<(), 
             Ok(())
         }
     }
+}
+
+fn show_message(answer: Value) -> Result<(), CliError> {
+    let attempts: Vec<Attempt> = part(&answer, "attempts")?;
+    let message: Message = serde_json::from_value(answer).map_err(anyhow::Error::new)?;
+    let rows = [
+        ("message", message.id.to_string()),
+        ("session", message.session.to_string()),
+        ("seq", message.seq.to_string()),
+        ("kind", message.kind.clone()),
+        ("state", message.state.as_str().to_owned()),
+        ("attempt", message.attempt.to_string()),
+        ("fired", clock_time(message.accepted_at)),
+        ("error", or_dash(message.last_error.as_deref())),
+    ];
+    for (name, value) in rows {
+        println!("{name:<11}{value}");
+    }
+    println!("\n{}", message.payload);
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    println!();
+    let rows = attempts
+        .iter()
+        .map(|attempt| {
+            let number = (attempt.attempt > 0).then_some(attempt.attempt);
+            vec![
+                or_dash(number),
+                clock_time(attempt.ended_at),
+                attempt.outcome.as_str().to_owned(),
+                attempt.reason.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    print(&["attempt", "ended", "outcome", "reason"], rows);
+    Ok(())
 }
 
 async fn list_messages(

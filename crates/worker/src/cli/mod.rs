@@ -1,8 +1,8 @@
 //! The command line: what can be asked, and what the exit code says.
 //!
 //! Modules in reading order: `client` (talks to the worker), `worker` (run, start, stop, status),
-//! `sessions`, `messages`, `results`, `doctor`, `logs`, `table` (how things look), `pages`
-//! (long lists), `pipe` (what a closed one does).
+//! `sessions`, `messages`, `results`, `doctor`, `spawns` (programs and what they cost), `logs`,
+//! `table` (how things look), `pages` (long lists), `pipe` (what a closed one does).
 
 mod client;
 mod doctor;
@@ -12,6 +12,7 @@ mod pages;
 mod pipe;
 mod results;
 mod sessions;
+mod spawns;
 mod table;
 mod worker;
 
@@ -28,7 +29,8 @@ use crate::wire::layout::Layout;
 
 /// Exit codes, shown by `--help`.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running; 4 no such session or message;
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running; 4 no such session, message
+or output;
 10 the doctor says degraded; 11 the doctor says failing.
 
 All state lies in SESSIOND_HOME, else in $XDG_STATE_HOME/sessiond (~/.local/state/sessiond).";
@@ -79,7 +81,7 @@ enum Command {
     },
     /// List sessions, last active first.
     Sessions(sessions::SessionsArgs),
-    /// Show, close or purge one session.
+    /// Show, restart, close or purge one session.
     #[command(subcommand)]
     Session(sessions::SessionCommand),
     /// List messages; show or cancel one.

@@ -1,15 +1,19 @@
-//! The commands about sessions: list, show, close, purge.
+//! The commands about sessions: list, show, output, restart, close, purge.
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sessiond_queue::types::Session;
 
 use super::client::{Client, ask, part, print_json, segment};
+use super::spawns;
 use super::table::{ago, clock_time, or_dash, print, short};
 use super::{CliError, Global};
+use crate::doctor::SpawnReport;
+use crate::generator::About;
 use crate::sessions::{CloseReport, Live};
+use crate::words::counted;
 
 /// `sessiond sessions`.
 #[derive(Args)]
@@ -36,6 +40,19 @@ pub(super) enum SessionCommand {
         /// Its id, or AGENT:KEY.
         session: String,
     },
+    /// Print what its programs wrote last.
+    Output {
+        /// Its id, or AGENT:KEY.
+        session: String,
+        /// What they said to people, or the lines of the protocol.
+        #[arg(long, value_parser = ["stderr", "stdout"], default_value = "stderr")]
+        stream: String,
+    },
+    /// Let it start generators again, after it was failing.
+    Restart {
+        /// Its id, or AGENT:KEY.
+        session: String,
+    },
     /// End it; its rows stay.
     Close {
         /// Its id, or AGENT:KEY.
@@ -56,11 +73,17 @@ struct Shown {
     session: Session,
     residence: String,
     live: Option<Live>,
+    generator: Option<About>,
+    waiting: Option<String>,
+    /// Only of a session that is shown by itself.
+    #[serde(default)]
+    processes: Vec<SpawnReport>,
 }
 
 impl Shown {
     fn state(&self) -> String {
         match &self.live {
+            _ if self.session.failing.is_some() => "failing".to_owned(),
             Some(live) => format!("{:?}", live.activity).to_lowercase(),
             None => self.residence.clone(),
         }
@@ -109,6 +132,8 @@ pub(super) async fn sessions(global: &Global, args: SessionsArgs) -> Result<(), 
 pub(super) async fn session(global: &Global, command: SessionCommand) -> Result<(), CliError> {
     match command {
         SessionCommand::Show { session } => show_session(global, &session).await,
+        SessionCommand::Output { session, stream } => output(global, &session, stream).await,
+        SessionCommand::Restart { session } => restart(global, &session).await,
         SessionCommand::Close {
             session,
             drain,
@@ -147,6 +172,21 @@ async fn show_session(global: &Global, name: &str) -> Result<(), CliError> {
         ("failures", session.consecutive_failures.to_string()),
         ("last error", or_dash(session.last_error.as_deref())),
         (
+            "generator",
+            or_dash(shown.generator.as_ref().map(spawns::about)),
+        ),
+        ("waiting", or_dash(shown.waiting.as_deref())),
+        (
+            "restarts",
+            shown
+                .live
+                .as_ref()
+                .map_or(0, |live| live.restarts)
+                .to_string(),
+        ),
+        ("failing", or_dash(session.failing.as_deref())),
+        ("usage", spawns::usage(&session.usage)),
+        (
             "metadata",
             Value::Object(session.metadata.clone()).to_string(),
         ),
@@ -154,6 +194,35 @@ async fn show_session(global: &Global, name: &str) -> Result<(), CliError> {
     for (name, value) in rows {
         println!("{name:<11}{value}");
     }
+    for spawn in &shown.processes {
+        println!();
+        spawns::print_tree(spawn);
+    }
+    Ok(())
+}
+
+async fn output(global: &Global, name: &str, stream: String) -> Result<(), CliError> {
+    let path = format!("/v1/sessions/{}/output", segment(name));
+    let query = [("stream", Some(stream.clone()))];
+    let text = Client::new(global)?.get_text_of(&path, &query).await?;
+    if global.json {
+        return print_json(&json!({ "stream": stream, "text": text }));
+    }
+    print!("{text}");
+    Ok(())
+}
+
+async fn restart(global: &Global, name: &str) -> Result<(), CliError> {
+    let path = format!("/v1/sessions/{}/restart", segment(name));
+    let answer: Value = ask(global, Method::POST, &path, &[]).await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let pending = answer["pending"].as_i64().unwrap_or(0);
+    println!(
+        "{name} may start its generator; {} waiting",
+        counted(pending, "message")
+    );
     Ok(())
 }
 
@@ -179,6 +248,9 @@ async fn close(global: &Global, name: &str, drain: bool, purge: bool) -> Result<
         report.released,
         report.pending_left
     );
+    if let Some(words) = spawns::reaped(&report.reaped) {
+        println!("{words}");
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, holder, print_json};
-use super::{CliError, Global, logs, table};
+use super::{CliError, Global, logs, spawns, table};
 use crate::config::Config;
 use crate::daemon;
 use crate::home;
@@ -302,6 +302,14 @@ pub(super) async fn status(global: &Global, wait_idle: Option<u64>) -> Result<()
         "sessions  {} open, {} closing, {} ended; {} in memory",
         life.open, life.closing, life.ended, status.active
     );
+    let slots = status.slots;
+    if slots.held + slots.waiting > 0 {
+        println!(
+            "programs  {} of {} run, {} waiting for a slot",
+            slots.held, slots.max, slots.waiting
+        );
+    }
+    spawns::print_breakers(&status.breakers);
     Ok(())
 }
 

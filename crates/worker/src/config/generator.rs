@@ -90,6 +90,22 @@ impl Generator {
         }
     }
 
+    /// The names of all programs that may work, each once, in the order of the configuration.
+    pub fn program_names(&self) -> Vec<String> {
+        let rules = self.rule.iter();
+        let rules = rules.filter_map(|rule| program(&rule.command, &rule.name, &rule.env));
+        let mut names = Vec::new();
+        for found in program(&self.command, &self.name, &self.env)
+            .into_iter()
+            .chain(rules)
+        {
+            if !names.contains(&found.name) {
+                names.push(found.name);
+            }
+        }
+        names
+    }
+
     /// Whether there is any program at all.
     pub fn has_programs(&self) -> bool {
         !self.command.is_empty() || self.rule.iter().any(|rule| !rule.command.is_empty())

@@ -1,29 +1,28 @@
 //! Gathers what the doctor reports: from the running worker's parts, or from the files of a home
 //! whose worker is not running or does not answer.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sessiond_queue::error::StoreError;
-use sessiond_queue::ids::{SessionId, Timestamp};
+use sessiond_queue::ids::Timestamp;
 use sessiond_queue::store::Store;
-use sessiond_queue::types::{Session, SessionFilter, Unfinished};
 
 use super::environment::leaks;
+use super::generators;
 use super::report::{
     InstanceReport, Listening, Problems, QueueReport, RejectedReport, Report, SearchReport,
-    SessionReport, SpoolReport, StoreReport, Verdict,
+    SpoolReport, StoreReport, Verdict,
 };
+use super::sessions::{self, Running};
 use super::verdict::judge;
 use crate::config::Config;
 use crate::errors::chain;
 use crate::home;
 use crate::http::Api;
 use crate::instance::Discovery;
-use crate::sessions::{Activity, Live};
 use crate::set_aside::SetAside;
 use crate::spool::SpoolStatus;
 use crate::wire::layout::Layout;
@@ -50,7 +49,6 @@ impl Doctor {
     pub async fn examine(&self, api: &Api, deep: bool) -> Report {
         let now = api.context.clock.now();
         let store = api.context.store.as_ref();
-        let live = api.sessions.live().await;
         let mut report = Report {
             instance: Some(InstanceReport {
                 discovery: self.discovery.clone(),
@@ -63,6 +61,9 @@ impl Doctor {
             }),
             spool: spool_report(&self.layout, Arc::clone(&self.set_aside)).await,
             search: search_report(api).await,
+            generators: Some(generators::generators(&api.context)),
+            spawns: generators::spawns(&api.processes, None, now).await,
+            sweep: api.processes.swept(),
             environment_leaks: leaks(
                 std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()),
             ),
@@ -71,7 +72,7 @@ impl Doctor {
         // Somebody may have written it since this worker started.
         let next = Config::load(self.layout.config_file(), Config::variables());
         report.problems.config = next.err().map(|error| chain(&error));
-        if let Err(error) = examine_store(&mut report, store, &live, deep).await {
+        if let Err(error) = examine_store(&mut report, store, Some(api), deep).await {
             let error = chain(&error);
             tracing::error!(error, "the doctor cannot read the store");
             report.problems.store = Some(error);
@@ -107,7 +108,7 @@ pub async fn examine_files(
         ..empty(now)
     };
     if let Some(store) = store
-        && let Err(error) = examine_store(&mut report, store.as_ref(), &[], deep).await
+        && let Err(error) = examine_store(&mut report, store.as_ref(), None, deep).await
     {
         report.problems.store = Some(chain(&error));
     }
@@ -125,6 +126,9 @@ fn empty(at: Timestamp) -> Report {
         store: None,
         queue: None,
         sessions: Vec::new(),
+        generators: None,
+        spawns: Vec::new(),
+        sweep: None,
         spool: SpoolReport::default(),
         search: None,
         environment_leaks: Vec::new(),
@@ -152,7 +156,7 @@ async fn search_report(api: &Api) -> Option<SearchReport> {
 async fn examine_store(
     report: &mut Report,
     store: &dyn Store,
-    live: &[Live],
+    worker: Option<&Api>,
     deep: bool,
 ) -> Result<(), StoreError> {
     let info = store.info().await?;
@@ -164,68 +168,26 @@ async fn examine_store(
         stats,
         oldest_age_ms: stats.oldest_pending_at.map(age),
     });
-    report.sessions = sessions(store, live).await?;
+    if let Some(generators) = &mut report.generators {
+        generators.today = store.usage_of_day(report.at.day()).await?;
+    }
+    report.sessions = match worker {
+        Some(api) => {
+            let today = report.generators.as_ref().map(|found| found.today);
+            let running = Running {
+                context: &api.context,
+                live: api.sessions.live().await,
+                today: today.unwrap_or_default(),
+                now: report.at,
+            };
+            sessions::sessions(store, Some(running)).await?
+        }
+        None => sessions::sessions(store, None).await?,
+    };
     if deep {
         report.deep = Some(store.verify().await?);
     }
     Ok(())
-}
-
-/// Sessions with work first, the longest waiting at the front, then those in memory, then the last
-/// ones that were active. None with work is left out: what is left out is not judged.
-async fn sessions(store: &dyn Store, live: &[Live]) -> Result<Vec<SessionReport>, StoreError> {
-    let waiting = store.unfinished().await?;
-    let mut wanted: Vec<SessionId> = waiting.iter().map(|item| item.session).collect();
-    let unfinished: HashMap<SessionId, Unfinished> = waiting
-        .into_iter()
-        .map(|item| (item.session, item))
-        .collect();
-    let in_memory = live.iter().map(|live| live.session);
-    wanted.extend(in_memory.filter(|id| !unfinished.contains_key(id)));
-    let live: HashMap<SessionId, &Live> = live.iter().map(|live| (live.session, live)).collect();
-    let mut rows = Vec::new();
-    for id in wanted {
-        rows.extend(store.session(id).await?);
-    }
-    let known: HashSet<SessionId> = rows.iter().map(|row| row.id).collect();
-    let recent = SessionFilter {
-        limit: 20,
-        ..SessionFilter::default()
-    };
-    let recent = store.sessions(recent).await?.into_iter();
-    rows.extend(recent.filter(|row| !known.contains(&row.id)));
-    Ok(rows
-        .into_iter()
-        .map(|row| session(row, &live, &unfinished))
-        .collect())
-}
-
-fn session(
-    row: Session,
-    live: &HashMap<SessionId, &Live>,
-    unfinished: &HashMap<SessionId, Unfinished>,
-) -> SessionReport {
-    let live = live.get(&row.id);
-    let has_generator = live.is_some_and(|live| {
-        live.working_on.is_some() || matches!(live.activity, Activity::Waiting | Activity::Working)
-    });
-    SessionReport {
-        id: row.id,
-        agent: row.agent,
-        key: row.key,
-        life: row.life,
-        activity: live.map(|live| live.activity),
-        generator: has_generator.then(|| "digest".to_owned()),
-        pending: row.pending,
-        dead: row.dead,
-        active_at: row.active_at,
-        success_at: row.success_at,
-        consecutive_failures: row.consecutive_failures,
-        last_error: row.last_error,
-        drain_until: row.drain_until,
-        due_at: unfinished.get(&row.id).and_then(|item| item.due_at),
-        idle_ms: live.map(|live| live.idle_ms),
-    }
 }
 
 async fn spool_report(layout: &Layout, set_aside: Arc<SetAside>) -> SpoolReport {

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sessiond_queue::ids::{SessionId, Timestamp};
-use sessiond_queue::types::{Life, Stats, StoreInfo, Verification};
+use sessiond_queue::types::{Life, Stats, StoreInfo, Usage, Verification};
+use sessiond_supervisor::{SpawnInfo, SweepReport, TreeProcess};
 
+use crate::admission::{BreakerStatus, OverBudget, SlotCounts};
+use crate::generator::About;
 use crate::instance::Discovery;
 use crate::sessions::Activity;
 
@@ -28,6 +31,13 @@ pub struct Report {
     pub queue: Option<QueueReport>,
     /// Sessions in memory and sessions with work or failures; at most 100.
     pub sessions: Vec<SessionReport>,
+    /// Which programs may work, and what limits them; `null`: no worker is running.
+    pub generators: Option<GeneratorsReport>,
+    /// The programs that run, each with all it has started.
+    pub spawns: Vec<SpawnReport>,
+    /// What this start found of processes of earlier ones; `null`: it is still ending them, or no
+    /// worker is running.
+    pub sweep: Option<SweepReport>,
     /// What hooks left because they could not hand it over.
     pub spool: SpoolReport,
     /// The search index.
@@ -155,8 +165,20 @@ pub struct SessionReport {
     pub life: Life,
     /// What it does; `null`: dormant.
     pub activity: Option<Activity>,
-    /// The generator that is running.
-    pub generator: Option<String>,
+    /// What works its messages, by the configuration; `null`: no worker is running.
+    pub kind: Option<String>,
+    /// The generator that is really open.
+    pub generator: Option<About>,
+    /// Why it may not work just now, though it has work: a slot, its provider, a budget.
+    pub waiting: Option<String>,
+    /// Why no generator is started for it any more, until a prompt or a restart by hand.
+    pub failing: Option<String>,
+    /// Starts of its generator that failed in a row.
+    pub restarts: u32,
+    /// What its results have cost so far.
+    pub usage: Usage,
+    /// The budget that keeps it from its work.
+    pub over_budget: Option<OverBudget>,
     /// Messages pending or claimed.
     pub pending: i64,
     /// Dead messages.
@@ -175,6 +197,50 @@ pub struct SessionReport {
     pub due_at: Option<Timestamp>,
     /// How long nothing has happened in it, while it is in memory.
     pub idle_ms: Option<u64>,
+}
+
+/// Which programs may work, and what limits them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GeneratorsReport {
+    /// Names of the configured programs; with none of them, the digest works everything.
+    pub programs: Vec<String>,
+    /// How many of them run and wait.
+    pub slots: SlotCounts,
+    /// The kinds whose provider was last unavailable.
+    pub breakers: Vec<BreakerStatus>,
+    /// What all sessions have spent today (UTC).
+    pub today: Usage,
+    /// What may be spent.
+    pub budgets: BudgetsReport,
+}
+
+/// What may be spent, each `null` without a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BudgetsReport {
+    /// Dollars of one session.
+    pub session_usd: Option<f64>,
+    /// Tokens of one session.
+    pub session_tokens: Option<i64>,
+    /// Dollars of all sessions in a day (UTC).
+    pub day_usd: Option<f64>,
+    /// Tokens of all sessions in a day (UTC).
+    pub day_tokens: Option<i64>,
+}
+
+/// One program that runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpawnReport {
+    /// As the supervisor tells it.
+    #[serde(flatten)]
+    pub info: SpawnInfo,
+    /// How long ago it was started.
+    pub age_ms: u64,
+    /// Resident memory of its whole tree.
+    pub rss_bytes: u64,
+    /// Processor time its whole tree has used; what has ended is not in it.
+    pub cpu_ms: u64,
+    /// Its tree, its shim first; empty where processes cannot be looked at.
+    pub processes: Vec<TreeProcess>,
 }
 
 /// What hooks left.

@@ -2,11 +2,18 @@
 
 use std::path::PathBuf;
 
-use sessiond_queue::ids::SessionId;
+use sessiond_queue::ids::{SessionId, Timestamp};
+use sessiond_queue::types::{Life, Stats, Usage};
+use sessiond_supervisor::{StopEnd, Stopped, SweepReport};
 
-use super::super::report::{InstanceReport, Problems, SearchReport, SpoolReport};
+use super::super::report::{
+    GeneratorsReport, InstanceReport, Problems, SearchReport, SessionReport, SpoolReport,
+};
+use super::sessions::SESSIONS_MAX;
 use super::*;
+use crate::admission::{BreakerState, BreakerStatus, Budget, OverBudget};
 use crate::instance::Discovery;
+use crate::sessions::Activity;
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 const LONG_MS: i64 = 30_000;
@@ -41,6 +48,9 @@ fn running(uptime_ms: u64) -> Report {
         store: None,
         queue: None,
         sessions: Vec::new(),
+        generators: Some(GeneratorsReport::default()),
+        spawns: Vec::new(),
+        sweep: Some(SweepReport::default()),
         spool: SpoolReport::default(),
         search: Some(SearchReport {
             behind: 0,
@@ -61,7 +71,13 @@ fn quiet(key: &str) -> SessionReport {
         key: key.to_owned(),
         life: Life::Open,
         activity: None,
+        kind: Some("digest".to_owned()),
         generator: None,
+        waiting: None,
+        failing: None,
+        restarts: 0,
+        usage: Usage::default(),
+        over_budget: None,
         pending: 0,
         dead: 0,
         active_at: Timestamp(NOW.0 - LONG_MS),
@@ -168,4 +184,188 @@ fn spool_file_that_cannot_be_read_is_not_taken_in() {
         report.spool = spool.clone();
         assert_eq!(found(report).1, verdict);
     }
+}
+
+/// What is found with one session that has work, and something more.
+#[track_caller]
+fn check_blocked(
+    session: SessionReport,
+    change: impl Fn(&mut Report),
+    verdict: Verdict,
+    code: &str,
+    words: &[&str],
+) {
+    let mut report = running(60_000);
+    report.sessions.push(SessionReport {
+        pending: 2,
+        ..session
+    });
+    change(&mut report);
+    judge(&mut report);
+    let codes: Vec<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    assert_eq!((codes, report.verdict), (vec![code], verdict));
+    let said = format!(
+        "{} {}",
+        report.findings[0].message, report.findings[0].advice
+    );
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in {said:?}");
+    }
+}
+
+#[test]
+fn failing_session_is_named_with_its_reason_and_the_way_out() {
+    let session = SessionReport {
+        failing: Some("exit code 1: no key".to_owned()),
+        ..quiet("s")
+    };
+    let restart = format!("sessiond session restart {}", session.id);
+    let words = ["codex:s", "2 messages", "exit code 1: no key", &restart];
+    check_blocked(session, |_| {}, Verdict::Failing, "session_failing", &words);
+}
+
+#[test]
+fn generator_that_does_not_start_is_told_before_it_is_given_up() {
+    let session = SessionReport {
+        restarts: 2,
+        last_error: Some("exit code 1".to_owned()),
+        due_at: Some(Timestamp(NOW.0 + 1_000)),
+        ..quiet("s")
+    };
+    let words = ["codex:s", "2 times", "exit code 1"];
+    check_blocked(session, |_| {}, Verdict::Degraded, "restarts", &words);
+}
+
+#[test]
+fn absent_provider_is_a_failure_and_excuses_those_who_wait_for_it() {
+    let session = SessionReport {
+        waiting: Some("its provider is unavailable: quota".to_owned()),
+        ..quiet("s")
+    };
+    let open = |report: &mut Report| {
+        report.generators.as_mut().expect("some").breakers = vec![BreakerStatus {
+            kind: "notes".to_owned(),
+            state: BreakerState::Open,
+            reason: "quota".to_owned(),
+            failures: 3,
+            retry_in_ms: 12_001,
+        }];
+    };
+    let words = ["notes", "quota", "13 s", "3 failures"];
+    let (verdict, code) = (Verdict::Failing, "provider_unavailable");
+    check_blocked(session, open, verdict, code, &words);
+}
+
+#[test]
+fn used_up_budget_degrades_once_a_day_and_once_a_session() {
+    let over = |which, until| OverBudget {
+        which,
+        spent: 2.0,
+        limit: 1.5,
+        until,
+    };
+    let of = |over: OverBudget| SessionReport {
+        waiting: Some(over.to_string()),
+        over_budget: Some(over),
+        ..quiet("s")
+    };
+    let session = of(over(Budget::SessionUsd, None));
+    let words = ["codex:s", "2.00 USD", "generator.budget_session_usd"];
+    check_blocked(session, |_| {}, Verdict::Degraded, "over_budget", &words);
+
+    let day = of(over(Budget::DayUsd, Some(Timestamp(NOW.0 + 1))));
+    let another = |report: &mut Report| {
+        let another = SessionReport {
+            id: SessionId::mint(),
+            ..report.sessions[0].clone()
+        };
+        report.sessions.push(another);
+    };
+    let words = ["2 sessions", "generator.budget_day_usd", "midnight"];
+    check_blocked(day, another, Verdict::Degraded, "over_budget", &words);
+}
+
+#[test]
+fn backlog_is_a_failure_unless_nothing_but_budgets_holds_it_up() {
+    let session = |over_budget| SessionReport {
+        pending: 1,
+        due_at: Some(NOW),
+        over_budget,
+        ..quiet("s")
+    };
+    let over = OverBudget {
+        which: Budget::DayTokens,
+        spent: 2.0,
+        limit: 1.0,
+        until: Some(NOW),
+    };
+    let check = |sessions: Vec<SessionReport>, verdict| {
+        let mut report = running(600_000);
+        report.sessions = sessions;
+        report.queue = Some(QueueReport {
+            stats: Stats::default(),
+            oldest_age_ms: Some(600_000),
+        });
+        let (codes, found) = found(report);
+        assert!(codes.iter().any(|code| code == "backlog"), "{codes:?}");
+        assert_eq!(found, verdict);
+    };
+    let (held, other) = (session(Some(over)), session(None));
+    check(Vec::new(), Verdict::Failing);
+    check(vec![held.clone(), other], Verdict::Failing);
+    check(vec![held], Verdict::Degraded);
+}
+
+#[test]
+fn session_that_waits_for_nothing_known_is_stuck_all_the_same() {
+    check_blocked(quiet("s"), |_| {}, Verdict::Failing, "stuck", &["codex:s"]);
+}
+
+#[test]
+fn sweep_that_goes_on_excuses_those_who_wait_for_it() {
+    let going_on = |report: &mut Report| report.sweep = None;
+    let (verdict, code) = (Verdict::Degraded, "sweeping");
+    check_blocked(quiet("s"), going_on, verdict, code, &["earlier workers"]);
+}
+
+#[test]
+fn doubtful_and_untouchable_processes_of_earlier_workers_are_told() {
+    let check = |sweep: SweepReport, want: (&str, Verdict), words: &[&str]| {
+        let mut report = running(60_000);
+        report.sweep = Some(sweep);
+        judge(&mut report);
+        assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+        let finding = &report.findings[0];
+        assert_eq!((finding.code.as_str(), report.verdict), want);
+        for word in words {
+            assert!(finding.message.contains(word), "{finding:?}");
+        }
+    };
+    let doubtful = SweepReport {
+        doubtful: vec!["a.json is not a record".to_owned()],
+        ..SweepReport::default()
+    };
+    let words = ["1 process record", "a.json is not a record"];
+    check(doubtful, ("doubtful", Verdict::Degraded), &words);
+    let stopped = |end, untouchable| SweepReport {
+        stopped: vec![Stopped {
+            tag: String::new(),
+            command: "notes".to_owned(),
+            pid: Some(77),
+            end,
+            exit_code: None,
+            exit_signal: None,
+            killed: 1,
+            untouchable,
+            took_ms: 10,
+        }],
+        ..SweepReport::default()
+    };
+    let words = ["notes", "77", "2 processes"];
+    let want = ("untouchable", Verdict::Failing);
+    check(stopped(StopEnd::Killed, 2), want, &words);
+    check(stopped(StopEnd::Unkillable, 0), want, &["1 process left"]);
+    let mut ended = running(60_000);
+    ended.sweep = Some(stopped(StopEnd::Killed, 0));
+    assert_eq!(found(ended), (Vec::new(), Verdict::Ok));
 }

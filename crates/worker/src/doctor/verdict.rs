@@ -2,19 +2,17 @@
 //!
 //! It never says `ok` while work is stuck: what is pending must be in work, be due later for a
 //! known reason, or have arrived a moment ago.
+//!
+//! Here the worker as a whole is judged; `sessions` judges each session, `generators` what keeps
+//! several of them from their work.
 
-use std::collections::HashMap;
+mod generators;
+mod sessions;
+
 use std::time::Duration;
 
-use sessiond_queue::ids::Timestamp;
-use sessiond_queue::types::Life;
-
 use super::report::{Finding, Level, Listening, QueueReport, Report, SessionReport, Verdict};
-use crate::sessions::Activity;
 use crate::words::{are, counted};
-
-/// Sessions in a report, and findings about sessions.
-const SESSIONS_MAX: usize = 100;
 
 /// Pending work that nobody has begun after so long is stuck.
 const STUCK: Duration = Duration::from_secs(5);
@@ -22,9 +20,6 @@ const STUCK: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(60);
 /// ... and after this it is a failure.
 const TOO_SLOW: Duration = Duration::from_secs(600);
-/// Failed attempts in a row that deserve a look, and that are a failure.
-const FAILURES_FEW: i64 = 1;
-const FAILURES_MANY: i64 = 3;
 /// Results that search may lag behind in a burst.
 const INDEX_BEHIND: i64 = 10_000;
 /// A write-ahead log larger than this is not being checkpointed.
@@ -39,7 +34,8 @@ pub(super) fn judge(report: &mut Report) {
     store(report, &mut findings);
     queue(report, &mut findings);
     search(report, &mut findings);
-    let of_sessions = sessions(report);
+    generators::judge(report, &mut findings);
+    let of_sessions = sessions::judge(report);
     findings.extend(of_sessions);
     spool(report, &mut findings);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
@@ -212,7 +208,7 @@ fn queue(report: &Report, findings: &mut Vec<Finding>) {
     }
     let age = Duration::from_millis(queue.oldest_age_ms.unwrap_or(0));
     if report.instance.is_some() && age >= SLOW {
-        let level = if age >= TOO_SLOW {
+        let level = if age >= TOO_SLOW && !is_held_by_budgets(report) {
             Level::Failing
         } else {
             Level::Degraded
@@ -229,6 +225,13 @@ fn queue(report: &Report, findings: &mut Vec<Finding>) {
             "see which sessions wait, and why, in the list of sessions",
         ));
     }
+}
+
+/// Whether all that waits does so because somebody set a budget.
+fn is_held_by_budgets(report: &Report) -> bool {
+    let has_work = |session: &&SessionReport| session.pending > 0;
+    let mut waiting = report.sessions.iter().filter(has_work).peekable();
+    waiting.peek().is_some() && waiting.all(|session| session.over_budget.is_some())
 }
 
 fn search(report: &Report, findings: &mut Vec<Finding>) {
@@ -276,119 +279,6 @@ fn search(report: &Report, findings: &mut Vec<Finding>) {
             ),
             "remove it when you do not need it; it held nothing that is not in the queue",
         ));
-    }
-}
-
-/// Judges every session, then orders them, those with the gravest findings first, and cuts what
-/// nobody would read: the report's list, and the findings.
-fn sessions(report: &mut Report) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut grave = HashMap::new();
-    for session in &report.sessions {
-        let from = findings.len();
-        judge_session(report, session, &mut findings);
-        let own = findings[from..]
-            .iter()
-            .map(|finding: &Finding| finding.level);
-        if let Some(gravest) = own.max() {
-            grave.insert(session.id, gravest);
-        }
-    }
-    // Stable, so that among equals the longest waiting stays first.
-    report
-        .sessions
-        .sort_by_key(|session| std::cmp::Reverse(grave.get(&session.id).copied()));
-    report.sessions.truncate(SESSIONS_MAX);
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    let more = findings.len().saturating_sub(SESSIONS_MAX);
-    findings.truncate(SESSIONS_MAX);
-    if more > 0 {
-        findings.push(finding(
-            Level::Note,
-            "more",
-            format!("{more} more findings about sessions are not listed"),
-            "mend the causes above, and ask again",
-        ));
-    }
-    findings
-}
-
-fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Finding>) {
-    let name = format!("session {}:{}", session.agent, session.key);
-    if session.pending > 0 && session.consecutive_failures >= FAILURES_FEW {
-        let many = session.consecutive_failures >= FAILURES_MANY;
-        let level = if many {
-            Level::Failing
-        } else {
-            Level::Degraded
-        };
-        let why = session
-            .last_error
-            .as_deref()
-            .unwrap_or("for an unknown reason");
-        findings.push(finding(
-            level,
-            "failures",
-            format!(
-                "{name} failed {} in a row: {why}",
-                counted(session.consecutive_failures, "time")
-            ),
-            "mend the cause; it is tried again by itself",
-        ));
-    }
-    let Some(instance) = &report.instance else {
-        return;
-    };
-    // What lay there before the worker came, the worker has had its uptime for. And a backlog that
-    // comes in late from the spool was due long ago, and is no fault.
-    let uptime = Duration::from_millis(instance.uptime_ms);
-    let since = |due: Timestamp| report.at.since(due.max(session.active_at)).min(uptime);
-    let mut stuck = |what: String, since: Duration| {
-        if since >= STUCK {
-            findings.push(finding(
-                Level::Failing,
-                "stuck",
-                format!("{name} {what} for {} s", since.as_secs()),
-                "restart the worker with `sessiond stop` and `sessiond start`, and report this",
-            ));
-        }
-    };
-    let is_closing = session.activity == Some(Activity::Closing);
-    if session.life == Life::Closing && !is_closing {
-        let what = "is to be closed, and nobody has closed it".to_owned();
-        stuck(what, since(session.active_at));
-    } else if let Some(until) = session.drain_until.filter(|_| !is_closing) {
-        stuck(
-            "has been over the end of its drain".to_owned(),
-            since(until),
-        );
-    }
-    if session.pending == 0 {
-        return;
-    }
-    let idle = Duration::from_millis(session.idle_ms.unwrap_or(0));
-    match session.activity {
-        Some(Activity::Working | Activity::Draining | Activity::Closing) if idle >= SLOW => {
-            let level = if idle >= TOO_SLOW {
-                Level::Failing
-            } else {
-                Level::Degraded
-            };
-            findings.push(finding(
-                level,
-                "slow",
-                format!("{name} has been at one message for {} s", idle.as_secs()),
-                "wait, or cancel the message with: sessiond messages cancel ID",
-            ));
-        }
-        Some(Activity::Working | Activity::Draining | Activity::Closing) => {}
-        Some(Activity::Idle | Activity::Waiting) | None => {
-            // Without a due time the head is claimed, and was so when something last happened.
-            let due = session.due_at.unwrap_or(session.active_at);
-            let pending = session.pending;
-            let what = format!("has {} that nobody works on", counted(pending, "message"));
-            stuck(what, since(due));
-        }
     }
 }
 

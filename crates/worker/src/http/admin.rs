@@ -14,6 +14,7 @@ use sessiond_queue::types::{LifeCounts, Stats};
 
 use super::extract::Params;
 use super::{Api, ApiError};
+use crate::admission::{BreakerStatus, SlotCounts};
 use crate::doctor::Report;
 use crate::sessions::{Activity, Live};
 
@@ -30,6 +31,10 @@ pub struct Status {
     pub sessions: LifeCounts,
     /// Sessions in memory.
     pub active: usize,
+    /// How many programs run and wait.
+    pub slots: SlotCounts,
+    /// The kinds of generators whose provider was last unavailable.
+    pub breakers: Vec<BreakerStatus>,
     /// Results that search does not know yet.
     pub index_behind: i64,
     /// Files in the spool.
@@ -45,6 +50,8 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
         processing: live.iter().any(is_working),
         sessions: stats.sessions,
         active: live.len(),
+        slots: api.context.admission.slots.counts(),
+        breakers: api.context.admission.breakers.status(),
         index_behind: api.search.behind(api.context.store.as_ref()).await?,
         spool_files: api
             .doctor

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sessiond_queue::ids::{EventId, MessageId};
 use sessiond_queue::types::{
-    Dedup, Effect, Enqueue, Message, MessageFilter, Receipt, Redriven, SessionRef,
+    Attempt, Dedup, Effect, Enqueue, Message, MessageFilter, Receipt, Redriven, SessionRef,
     State as MessageState,
 };
 
@@ -102,19 +102,29 @@ pub(super) async fn list_of_session(
     Ok(Json(json!({ "messages": messages })))
 }
 
+/// A message with its history.
+#[derive(Debug, Serialize)]
+pub(super) struct Detailed {
+    #[serde(flatten)]
+    message: Message,
+    /// How its claims ended that were not confirmed, and its redrives, oldest first.
+    attempts: Vec<Attempt>,
+}
+
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     MessagePath(id): MessagePath,
-) -> Result<Json<Message>, ApiError> {
-    let message = api.context.store.message(id).await?;
-    let unknown = || {
-        ApiError::new(
+) -> Result<Json<Detailed>, ApiError> {
+    let store = &api.context.store;
+    let Some(message) = store.message(id).await? else {
+        return Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "unknown_message",
             format!("message {id} does not exist"),
-        )
+        ));
     };
-    message.map(Json).ok_or_else(unknown)
+    let attempts = store.attempts(id).await?;
+    Ok(Json(Detailed { message, attempts }))
 }
 
 pub(super) async fn cancel(

@@ -12,6 +12,7 @@ mod guard;
 mod hooks;
 mod listen;
 mod messages;
+mod output;
 mod search;
 mod sessions;
 
@@ -33,6 +34,7 @@ pub use listen::{BindError, Listeners, PeerChecked};
 
 use crate::accept::Acceptor;
 use crate::doctor::Doctor;
+use crate::processes::SessionProcesses;
 use crate::search::{Indexer, SearchIndex};
 use crate::sessions::{Context, Sessions};
 
@@ -48,6 +50,8 @@ pub struct Api {
     pub search: SearchIndex,
     /// Fills the index.
     pub indexer: Indexer,
+    /// What runs for sessions.
+    pub processes: SessionProcesses,
     /// Examines everything.
     pub doctor: Doctor,
     /// Cancelled to stop the worker.
@@ -76,6 +80,8 @@ pub fn router(api: Arc<Api>) -> Router {
             get(messages::list_of_session).post(messages::enqueue),
         )
         .route("/v1/sessions/{session}/results", get(sessions::results))
+        .route("/v1/sessions/{session}/output", get(output::show))
+        .route("/v1/sessions/{session}/restart", post(sessions::restart))
         .route("/v1/messages", get(messages::list))
         .route(
             "/v1/messages/{message}",

@@ -1,4 +1,4 @@
-//! `/v1/sessions`: get-or-create, list, show, merge metadata, close, results.
+//! `/v1/sessions`: get-or-create, list, show, merge metadata, restart, close, results.
 
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ use sessiond_queue::types::{
 
 use super::extract::{Body, Params, SessionPath};
 use super::{Api, ApiError};
+use crate::doctor::{SpawnReport, spawns};
+use crate::generator::About;
 use crate::sessions::{CloseReport, Depth, Live};
 
 /// Body of `POST /v1/sessions`.
@@ -35,8 +37,21 @@ pub(super) struct Shown {
     session: Session,
     /// `active` in memory, `dormant` on disk only.
     residence: &'static str,
+    /// The generator that is open.
+    generator: Option<About>,
+    /// Why it may not work just now, though it has work.
+    waiting: Option<String>,
     /// `null` when dormant.
     live: Option<Live>,
+}
+
+/// A session with everything that runs for it.
+#[derive(Debug, Serialize)]
+pub(super) struct Detailed {
+    #[serde(flatten)]
+    shown: Shown,
+    /// Its programs, each with its tree.
+    processes: Vec<SpawnReport>,
 }
 
 impl Shown {
@@ -46,6 +61,8 @@ impl Shown {
         Self {
             session,
             residence,
+            generator: live.as_ref().and_then(|live| live.about.clone()),
+            waiting: live.as_ref().and_then(|live| live.waiting.clone()),
             live,
         }
     }
@@ -105,9 +122,23 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
-) -> Json<Shown> {
+) -> Json<Detailed> {
     let live = api.sessions.live().await;
-    Json(Shown::new(session, &live))
+    let now = api.context.clock.now();
+    Json(Detailed {
+        processes: spawns(&api.processes, Some(session.id), now).await,
+        shown: Shown::new(session, &live),
+    })
+}
+
+/// Lets a failing session start generators again; of no effect on another one.
+pub(super) async fn restart(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+) -> Result<Json<Shown>, ApiError> {
+    let session = api.sessions.restart(session.id).await?;
+    let live = api.sessions.live().await;
+    Ok(Json(Shown::new(session, &live)))
 }
 
 /// Body of `PATCH /v1/sessions/{session}`.
