@@ -28,7 +28,7 @@ nasty-child COMMAND [N]
   children N      N children
   zombies N       N children that have exited
   stopped         a stopped child, then stops itself
-  threads         its child belongs to its second thread
+  threads         ignores SIGTERM; its child, which does not, belongs to its second thread
   headless        its first thread has exited; the second ignores SIGTERM
   hold-stdout     leaves a grandchild that holds its output and ignores SIGTERM, and exits
   close-stdin     closes its standard input
@@ -229,6 +229,7 @@ fn stopped() {
 fn thread_with_child() {
     thread::spawn(|| {
         fork(|| {});
+        ignore_term();
         ready();
         wait()
     });

@@ -1,5 +1,7 @@
 //! Trees that do what they can to survive: nothing of them is left.
 
+use sessiond_supervisor::control::Exit;
+
 use super::rig::{LONG_MS, Shim, wait_for_processes};
 use crate::support::wait::ok_if;
 use crate::support::{Home, LIMIT, wait_until};
@@ -59,11 +61,6 @@ fn nothing_is_left_of_a_hundred_zombies() {
 }
 
 #[test]
-fn nothing_is_left_of_the_child_of_a_thread() {
-    check(&["threads"], Stands::At(2), LONG_MS);
-}
-
-#[test]
 fn nothing_is_left_of_members_that_fork_when_asked_to_end() {
     check(&["fork-on-term", "30"], Stands::At(1), LONG_MS);
 }
@@ -105,4 +102,15 @@ fn a_stopped_tree_is_continued_so_that_it_can_end() {
     shim.stop(LONG_MS);
     shim.exited();
     assert_eq!(shim.gone().killed, 0);
+}
+
+#[test]
+fn the_child_of_a_thread_is_asked_to_end_like_anybody_else() {
+    let home = Home::new();
+    let (mut shim, _leader) = Shim::start_nasty(&home, LONG_MS, &["threads"]);
+    shim.stop(SHORT_MS);
+    assert_eq!(shim.exited(), Exit::Signal(libc::SIGKILL));
+    let tally = shim.gone();
+    // The child took SIGTERM, so that only its parent was left to be killed.
+    assert_eq!((tally.terminated, tally.killed), (2, 1));
 }
