@@ -106,9 +106,10 @@ impl Process {
     /// `SRCH`: it was reaped. `PERM`: it is not ours to signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Errno> {
         match pidfd_send_signal(&self.dir, signal) {
-            // Kernels before 5.1, and those that imitate one or forbid it: by the number.
-            Err(Errno::NOSYS | Errno::BADF | Errno::PERM) => kill_process(self.pid, signal),
-            result => result,
+            result @ (Ok(()) | Err(Errno::SRCH)) => result,
+            // Not ours to signal; or a kernel before 5.1, or one that imitates it or forbids this.
+            // By the number, then, which was the right process's a moment ago.
+            Err(_) => kill_process(self.pid, signal),
         }
     }
 }

@@ -297,7 +297,8 @@ mod tests {
         assert_eq!(tree.scan(Deed::Stop).new, 0);
         assert_eq!(tree.scan(Deed::Kill).new, 3);
         assert_eq!(tree.tally.killed, 3);
-        for _member in 0..3 {
+        leader.wait().unwrap();
+        for _orphan in 0..2 {
             wait(WaitOptions::empty()).unwrap();
         }
 
