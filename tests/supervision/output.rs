@@ -51,7 +51,7 @@ fn line_over_the_limit_is_counted_and_takes_no_memory() {
     const BYTES: u64 = 100 << 20;
     let bench = Bench::new();
     bench.run(async {
-        let script = format!("head -c {BYTES} /dev/zero; echo; echo after");
+        let script = format!("head -c {BYTES} /dev/zero; echo; echo after; read -r text");
         let before = memory_peak_bytes();
         let mut child = bench.spawn(&script).await;
         assert_eq!(

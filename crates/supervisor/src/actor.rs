@@ -16,6 +16,7 @@ use crate::child::Child;
 use crate::command::Command;
 use crate::control::{Exit, Order, Report, Tally};
 use crate::ending::end_tagged;
+use crate::errors::chain;
 use crate::identity::ProcessIdentity;
 use crate::pipe::PipeReader;
 use crate::registry::{PutError, SpawnRecord};
@@ -293,7 +294,7 @@ impl SpawnActor {
             };
             if let Err(error) = put.await {
                 // The intent is on disk, so the next start finds the tree by its tag.
-                tracing::warn!(spawn.tag = %tag, %error, "a spawn is recorded without its process");
+                tracing::warn!(spawn.tag = %tag, error = chain(&error), "a spawn is recorded without its process");
             }
         }
     }
@@ -310,7 +311,7 @@ impl SpawnActor {
         let removed = spawn_blocking(move || inner.registry.remove(&tag)).await;
         if let Ok(Err(error)) = removed {
             // A record too many is cleared by the next start.
-            tracing::warn!(spawn.tag = %self.spawn.tag, %error, "a record stays behind");
+            tracing::warn!(spawn.tag = %self.spawn.tag, error = chain(&error), "a record stays behind");
         }
     }
 

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::control::Tally;
 use crate::identity::ProcessIdentity;
-use crate::living::{Delivery, LivingProcess, wait_any};
+use crate::living::{Delivery, LivingProcess, TagReader, wait_any};
 use crate::tag::Tag;
 
 /// Between two looks for newcomers, when nothing ends meanwhile. A look costs some milliseconds.
@@ -27,8 +27,12 @@ const KILL_MAX: Duration = Duration::from_secs(2);
 const STOP_ROUNDS_MAX: u32 = 16;
 
 /// Looks that must find nothing, one after the other, before there is nothing: one may miss a
-/// process whose parent ended while the directory was read.
+/// process whose parent ended while the directory was read, or one in the middle of an exec, whose
+/// environment is empty for that moment.
 const EMPTY_LOOKS: u32 = 2;
+
+/// Between two looks that found nothing: longer than an exec has no environment.
+const EMPTY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Whom a look found.
 #[derive(Debug, Default)]
@@ -68,6 +72,7 @@ struct Found {
 
 fn find_tagged(wanted: &dyn Fn(&Tag) -> bool) -> io::Result<Found> {
     let own_pid = std::process::id();
+    let mut reader = TagReader::new()?;
     let mut found = Found::default();
     for entry in fs::read_dir("/proc")? {
         // An entry that vanishes while it is read is no process any more.
@@ -80,7 +85,7 @@ fn find_tagged(wanted: &dyn Fn(&Tag) -> bool) -> io::Result<Found> {
         if pid <= 1 || pid == own_pid {
             continue;
         }
-        match LivingProcess::tagged(pid, wanted) {
+        match LivingProcess::tagged(pid, wanted, &mut reader) {
             Ok(Some((tag, process))) => found.processes.push((pid, tag, process)),
             Ok(None) => {}
             Err(_cannot_be_held) => found.unverified += 1,
@@ -230,10 +235,11 @@ impl Group<'_> {
     }
 
     fn wait(&self, limit: Duration) {
-        if self.is_empty() {
-            return;
-        }
+        let limit = match self.is_empty() {
+            true => EMPTY_PAUSE,
+            false => limit.min(LOOK_EVERY),
+        };
         let members = self.members.values().filter(|member| !member.is_denied);
-        wait_any(members.map(|member| &member.process), limit.min(LOOK_EVERY));
+        wait_any(members.map(|member| &member.process), limit);
     }
 }

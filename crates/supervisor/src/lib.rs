@@ -22,15 +22,45 @@
 //! to its own. An intent whose process never got an identity is found again by its tag, and a hook
 //! that runs inside a child knows from it that it must stay quiet.
 //!
+//! **The shim is the means.** Every child runs under `sessiond-shim`, one a spawn, which adopts
+//! what its tree orphans, so that nobody gets away from it. It ends the tree on an order, when the
+//! child exits, and when its control socket ends, which is the worker's death: no crash of the
+//! worker leaves a tree. It is executed from a descriptor that was opened once, without `pre_exec`.
+//!
+//! **One actor a spawn.** [`Supervisor::spawn`] enters the spawn into a table and starts a task
+//! that owns everything of it: the record, the shim, the socket, standard error. The caller's
+//! future only waits, so it may be dropped at any moment. Handles ask for the end, and wait for
+//! stages that are only ever passed forwards:
+//!
+//! ```text
+//! Starting --started--> Running --exited--> ChildOver --gone--> TreeOver --record removed--> Over
+//!     | failed              | the shim vanished: ended by tag      ^          answers are given
+//!     +---------------------+--------------------------------------+
+//! ```
+//!
+//! A record is removed when its tree is verified to be empty, and kept when something of it could
+//! not be ended. A shim that is silent for longer than it may be is killed, and what carries the
+//! spawn's tag is ended from here.
+//!
+//! **Output waits, errors do not.** What is not read of a child's standard output stays in the
+//! pipe. Standard error is always read. Both are kept: their ends in memory, all of them in files,
+//! whose disk may be slow or full without anybody waiting for it. The end of output is the end of
+//! file, or what the pipe held when the child exited: others that hold it put nothing off.
+//!
+//! **Signals go through pidfds.** Where no shim can do it (it was killed, or its whole worker's
+//! time is over) processes are found by their tag, held by a pidfd, looked at again, and only then
+//! signalled. [`Supervisor::sweep`] does so once for earlier generations of the install. Other
+//! installs, this generation, this process and init are never touched.
+//!
 //! # What this version holds
 //!
-//! The part that starts and signals nothing: tags, identities, the registry. Starting children,
-//! killing their trees and sweeping after a crash build on it.
+//! All of the above. A process that wipes its environment escapes the tag but not the shim; so it
+//! outlives only a shim that was killed.
 //!
 //! # Platforms
 //!
-//! Linux gives every fact, the pidfd's inode from 6.9 on. Elsewhere (macOS) this compiles and no
-//! identity can be had: [`ProcessIdentity::of`] answers [`IdentityError::Hidden`], and every
+//! Linux gives every fact, the pidfd's inode from 6.9 on. Elsewhere (macOS) this compiles, nothing
+//! is found by a tag, and no identity can be had: [`ProcessIdentity::of`] answers [`IdentityError::Hidden`], and every
 //! standing is [`Standing::Unverifiable`]. The start time of another process is behind libproc
 //! there, which needs `unsafe`.
 //!
@@ -41,6 +71,15 @@
 //! - [`identity`]: one process, told apart from a later one with its pid
 //! - `observe`: what the kernel says of a pid now
 //! - [`registry`]: one file a spawn
+//! - [`supervisor`]: the entrance
+//! - [`command`], [`child`], [`report`]: what goes in, what is held, what is said
+//! - `spawn`: what is known of one spawn, and the table of all
+//! - `actor`: the one owner of a spawn, from its intent to its end
+//! - `shim`: starts a shim and talks with it; [`control`]: in these words
+//! - `pipe`, `lines`: reading a child; `capture`, `output_file`: keeping what was read
+//! - `living`: a process held by its pidfd; `ending`: finds and ends processes by their tag
+//! - [`sweep`]: ends what earlier generations have left
+//! - `tree`: what a spawn's processes use, for people
 
 mod actor;
 pub mod boot;
@@ -53,6 +92,7 @@ mod ending;
 #[cfg(not(target_os = "linux"))]
 #[path = "ending_elsewhere.rs"]
 mod ending;
+mod errors;
 pub mod identity;
 mod lines;
 #[cfg(target_os = "linux")]

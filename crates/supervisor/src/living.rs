@@ -2,23 +2,25 @@
 //!
 //! Linux only. A pidfd means one process for ever, so what was verified through it stays true.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, fstat, open, openat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 
 use crate::identity::{ProcessIdentity, Standing};
 use crate::observe::has_ended;
 use crate::tag::Tag;
 
 /// Bytes of an environment that are read. The kernel's own limit for arguments and environment
-/// together is a quarter of the stack's, 2 MiB usually.
-const ENVIRON_MAX_BYTES: u64 = 6 << 20;
+/// together is a quarter of the stack's, 2 MiB usually, and 6 MiB at most.
+const ENVIRON_MAX_BYTES: usize = 6 << 20;
+
+/// Bytes that most environments fit into.
+const ENVIRON_USUAL_BYTES: usize = 16 << 10;
 
 /// A process that was alive and known for what it is when it was taken.
 #[derive(Debug)]
@@ -43,9 +45,10 @@ impl LivingProcess {
     pub(crate) fn tagged(
         pid: u32,
         wanted: &dyn Fn(&Tag) -> bool,
+        reader: &mut TagReader,
     ) -> io::Result<Option<(Tag, Self)>> {
         // Most processes have no tag: no pidfd for them.
-        if !tag_of(pid).is_some_and(|tag| wanted(&tag)) {
+        if !reader.tag_of(pid).is_some_and(|tag| wanted(&tag)) {
             return Ok(None);
         }
         let Some(process) = Self::open(pid)? else {
@@ -53,7 +56,7 @@ impl LivingProcess {
         };
         // Again, now that the pid cannot come to mean another: as long as the pidfd's process has
         // not ended, `/proc/PID` is that process.
-        let tag = tag_of(pid).filter(wanted);
+        let tag = reader.tag_of(pid).filter(wanted);
         if process.has_ended() {
             return Ok(None);
         }
@@ -103,13 +106,45 @@ pub(crate) fn wait_any<'a>(processes: impl Iterator<Item = &'a LivingProcess>, l
     let _interrupted = poll(&mut fds, Some(&limit));
 }
 
-/// The tag of a process of this user; `None` also for what cannot be read.
-fn tag_of(pid: u32) -> Option<Tag> {
-    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
-    if file.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
-        return None;
+/// Reads tags; holds what is needed again for each of thousands of processes.
+#[derive(Debug)]
+pub(crate) struct TagReader {
+    proc_dir: OwnedFd,
+    own_user: u32,
+    block: Vec<u8>,
+}
+
+impl TagReader {
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self {
+            proc_dir: open("/proc", flags, Mode::empty())?,
+            own_user: geteuid().as_raw(),
+            block: vec![0; ENVIRON_USUAL_BYTES],
+        })
     }
-    let mut block = Vec::new();
-    file.take(ENVIRON_MAX_BYTES).read_to_end(&mut block).ok()?;
-    Tag::from_environ_block(&block)
+
+    /// The tag of a process of this user; `None` also for what cannot be read.
+    fn tag_of(&mut self, pid: u32) -> Option<Tag> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let path = format!("{pid}/environ");
+        let file = openat(&self.proc_dir, path, flags, Mode::empty()).ok()?;
+        let bytes = self.read(&file).ok()?;
+        let tag = Tag::from_environ_block(&self.block[..bytes])?;
+        let is_own = fstat(&file).ok()?.st_uid == self.own_user;
+        is_own.then_some(tag)
+    }
+
+    fn read(&mut self, file: &OwnedFd) -> rustix::io::Result<usize> {
+        let mut end = 0;
+        loop {
+            let read = rustix::io::read(file, &mut self.block[end..])?;
+            end += read;
+            // Only the end makes a read of this file short.
+            if end < self.block.len() || end >= ENVIRON_MAX_BYTES {
+                return Ok(end);
+            }
+            self.block.resize(2 * end, 0);
+        }
+    }
 }

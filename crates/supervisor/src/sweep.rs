@@ -14,6 +14,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use crate::actor::{ANSWER_MAX, end_spawn};
 use crate::control::Tally;
 use crate::ending::{tags_alive, wait_gone};
+use crate::errors::chain;
 use crate::identity::{Doubt, ProcessIdentity, Standing};
 use crate::registry::{Listing, SpawnRecord};
 use crate::report::{StopEnd, Stopped, SweepReport};
@@ -107,7 +108,17 @@ impl Look {
         }
         // After the records: nobody of an earlier generation starts anything any more, so what a
         // record names and this does not find has ended.
-        let mut tags = match tags_alive(&|tag| is_earlier(inner, tag)) {
+        let tagged = tags_alive(&|tag| is_earlier(inner, tag)).and_then(|mut tagged| {
+            let mut records = listing.records.iter();
+            if records.any(|record| is_earlier(inner, &record.tag)) {
+                // A record is cleared on the strength of this; one look may miss a process that is
+                // in the middle of an exec.
+                let again = tags_alive(&|tag| is_earlier(inner, tag))?;
+                tagged.tags.extend(again.tags);
+            }
+            Ok(tagged)
+        });
+        let mut tags = match tagged {
             Ok(tagged) => {
                 if tagged.unverified > 0 {
                     let count = tagged.unverified;
@@ -155,7 +166,7 @@ impl Look {
             }),
             Standing::Gone => match inner.registry.remove(&tag) {
                 Ok(()) => self.cleared += 1,
-                Err(error) => self.doubt(&tag, &error.to_string()),
+                Err(error) => self.doubt(&tag, &chain(&error)),
             },
             Standing::Unverifiable(doubt) => {
                 self.doubt(&tag, &doubt.to_string());
