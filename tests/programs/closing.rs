@@ -55,7 +55,7 @@ fn close_ends_a_program_that_ignores_everything() {
     let ends: Vec<_> = report.reaped.iter().map(|stopped| stopped.end).collect();
     assert_eq!(ends, [StopEnd::Killed], "{report:?}");
     assert_eq!(programs.home.processes().len(), 1);
-    // DOCTOR assert!(worker.api().doctor().spawns.is_empty());
+    assert!(worker.api().doctor().spawns.is_empty());
 }
 
 #[test]

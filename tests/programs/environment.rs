@@ -47,6 +47,7 @@ fn program_gets_what_is_configured_and_nothing_of_the_agents() {
         "TMPDIR",
         "PATH",
         "NOTES_KEY",
+        "SESSIOND_HOME",
         "SESSIOND_TAG",
     ];
     let others: Vec<_> = names

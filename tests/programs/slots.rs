@@ -22,7 +22,7 @@ fn idle_program_gives_way_to_a_waiting_session() {
     }
     programs.wait_running(2);
     // The longest-idle one gave way: the last two run.
-    /* DOCTOR
+
     let report = worker.api().doctor();
     let running: HashSet<_> = report
         .spawns
@@ -32,17 +32,17 @@ fn idle_program_gives_way_to_a_waiting_session() {
     let last: HashSet<_> = ["claude-code:s5", "claude-code:s6"]
         .map(|name| worker.api().session(name).session.id.to_string())
         .into();
-    assert_eq!(running, last); */
+    assert_eq!(running, last);
 }
 
 #[test]
 fn sessions_with_endless_work_do_not_starve_another() {
     let programs = Programs::new("")
         .with("generator.generators_max", 1)
-        .with("generator.turn_ms", 50);
+        .with("generator.turn_ms", 10);
     let worker = programs.home.start();
     let api = worker.api();
-    for _ in 0..2_000 {
+    for _ in 0..500 {
         api.accept(payload::event("busy", "Note", json!({})));
     }
     let other = api.accept(payload::prompt("other", "hello"));
@@ -56,7 +56,6 @@ fn sessions_with_endless_work_do_not_starve_another() {
     });
     let left = api.session("claude-code:busy").session.pending;
     assert!(left > 0, "it had its turn before the busy one was done");
-    assert_eq!(programs.running().len(), 1);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn budget_of_the_day_holds_for_all_sessions_together() {
     let programs = Programs::new("cost 0.5").with("generator.budget_day_usd", 2);
     let worker = programs.home.start();
     let api = worker.api();
-    for number in 0..8 {
+    for number in 0..40 {
         api.accept(payload::event(
             &format!("s{}", number % 2),
             "Note",

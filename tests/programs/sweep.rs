@@ -64,6 +64,7 @@ fn next_start_ends_what_worker_and_shim_left_and_touches_nothing_else() {
     let program = programs.wait_running(1)[0];
     let install = fs::read_to_string(programs.home.layout().install_file()).expect("an install");
     let install = install.trim();
+    programs.set_modes("");
     let untagged = Canary::start(&programs, None);
     let foreign = Canary::start(&programs, Some("another-install:1:s:p"));
     let present = Canary::start(&programs, Some(&format!("{install}:2:s:p")));
@@ -85,10 +86,10 @@ fn next_start_ends_what_worker_and_shim_left_and_touches_nothing_else() {
     for canary in [&untagged, &foreign, &present] {
         assert!(canary.is_alive());
     }
-    /* DOCTOR
+
     let report = worker.api().doctor();
     let sweep = report.sweep.expect("the doctor tells of the sweep");
-    assert_eq!(sweep.stopped.len(), 1, "{sweep:?}"); */
+    assert_eq!(sweep.stopped.len(), 1, "{sweep:?}");
 }
 
 #[test]

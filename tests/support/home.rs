@@ -5,8 +5,10 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use sessiond::instance::Discovery;
@@ -28,6 +30,8 @@ pub const HOOK: &str = env!("CARGO_BIN_EXE_sessiond-hook");
 
 /// The variable by which a test finds its own processes.
 const MARKER: &str = "SESSIOND_TEST_MARKER";
+/// The grace of a test's worker, and some.
+const SHIMS_END: Duration = Duration::from_secs(8);
 /// Log lines that a failed test shows.
 const LOG_TAIL: usize = 60;
 /// Enough for a hook on a machine that is busy with other tests. What the hook does at the end of
@@ -218,7 +222,13 @@ impl Home {
     /// Writes the configuration file; the settings of the environment go before it.
     pub fn write_config(&self, text: &str) {
         let file = self.layout.config_file();
-        fs::create_dir_all(file.parent().expect("it is in a directory")).expect("a directory");
+        let dir = file.parent().expect("it is in a directory");
+        let mut private = fs::DirBuilder::new();
+        private
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .expect("a directory");
         fs::write(file, text).expect("a file");
     }
 
@@ -247,9 +257,24 @@ impl Home {
     }
 }
 
+impl Home {
+    /// What is left once the shims of a worker that is gone had time to end their trees.
+    fn wait_for_shims(&self) -> Vec<Process> {
+        let given_up_at = Instant::now() + SHIMS_END;
+        loop {
+            let left = self.processes();
+            let has_shim = |process: &Process| process.command_line().contains("sessiond-shim");
+            if !left.iter().any(has_shim) || Instant::now() >= given_up_at {
+                return left;
+            }
+            thread::yield_now();
+        }
+    }
+}
+
 impl Drop for Home {
     fn drop(&mut self) {
-        let survivors = self.processes();
+        let survivors = self.wait_for_shims();
         let told: Vec<_> = survivors
             .iter()
             .map(|process| format!("{}: {}", process.pid, process.command_line()))

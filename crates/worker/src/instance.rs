@@ -4,17 +4,21 @@
 //! here is only read by those who then talk to the socket, so a stale one misleads nobody for long.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sessiond_queue::ids::Timestamp;
-use sessiond_supervisor::{boot_id, host_name};
+use sessiond_supervisor::{IdentityError, ProcessIdentity, boot_id, host_name};
 use uuid::Uuid;
 
 use crate::home::{self, HomeError};
 use crate::wire::layout::Layout;
+
+/// How long a dead holder's lock is waited for: what holds it is about to run another program.
+const DEAD_HOLDER_WAIT: Duration = Duration::from_secs(2);
 
 /// What the discovery file says of the running worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,23 +80,27 @@ pub struct Place {
 }
 
 impl Place {
-    /// Takes the lock, without waiting.
+    /// Takes the lock. Waits for it only if its holder is dead: a child that was just being started
+    /// has the lock's descriptor for a moment, and outlives the holder for as long.
     pub fn claim(layout: &Layout) -> Result<Self, ClaimError> {
         home::prepare(layout)?;
         let path = layout.lock_file();
         let mut lock = io_at(&path, open_private(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let read = lock.read_to_string(&mut holder);
-                let holder = read
-                    .ok()
-                    .map(|_| holder.trim().to_owned())
-                    .filter(|pid| !pid.is_empty());
+        let given_up_at = Instant::now() + DEAD_HOLDER_WAIT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(source)) => return Err(ClaimError::Io { path, source }),
+            }
+            let holder = holder_of(&mut lock);
+            let pid = holder.as_ref().and_then(|pid| pid.parse().ok());
+            let is_dead = pid
+                .is_some_and(|pid| matches!(ProcessIdentity::of(pid), Err(IdentityError::Gone(_))));
+            if !is_dead || Instant::now() >= given_up_at {
                 return Err(ClaimError::Held { path, holder });
             }
-            Err(TryLockError::Error(source)) => return Err(ClaimError::Io { path, source }),
+            pause();
         }
         io_at(&path, note_holder(&mut lock))?;
         let install_file = layout.install_file();
@@ -162,6 +170,24 @@ impl Discovery {
         let bytes = std::fs::read(layout.instance_file()).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
+}
+
+/// The process id that the lock's holder wrote into it.
+fn holder_of(lock: &mut File) -> Option<String> {
+    let mut holder = String::new();
+    lock.rewind()
+        .and_then(|()| lock.read_to_string(&mut holder))
+        .ok()?;
+    let holder = holder.trim();
+    (!holder.is_empty()).then(|| holder.to_owned())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "before there is a runtime, and nothing tells of a lock's release but another try"
+)]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
 }
 
 fn note_holder(lock: &mut File) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! A program's environment: the basic variables, a fixed `PATH`, what its configuration names.
 //!
-//! Nothing else passes. The worker may have been started from an agent's shell, whose variables
+//! And what leads to this install, so that a hook which an agent runs inside of a program knows its
+//! own worker and stays quiet. Nothing else passes. The worker may have been started from an agent's shell, whose variables
 //! hold keys, and would make an agent that a program starts believe that it runs inside another.
 
 use std::collections::BTreeMap;
@@ -8,7 +9,18 @@ use std::ffi::OsString;
 
 use crate::wire::environment::WORKER_PATH;
 
-const NAMES: [&str; 7] = ["HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR"];
+const NAMES: [&str; 10] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "SESSIOND_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+];
 const PREFIX: &str = "LC_";
 
 /// The environment of a program, from the worker's own and what is `configured` for it.
@@ -59,7 +71,20 @@ mod tests {
             assert_eq!(environment(&own, &configured), expected);
         };
         let home = ("HOME", "/home/user");
-        check(&[], &[home, ("LC_ALL", "C"), ("PATH", WORKER_PATH)]);
+        let install = [
+            ("SESSIOND_HOME", "/home/user/s"),
+            ("XDG_STATE_HOME", "/state"),
+        ];
+        check(
+            &[],
+            &[
+                home,
+                ("LC_ALL", "C"),
+                ("PATH", WORKER_PATH),
+                install[0],
+                install[1],
+            ],
+        );
         check(
             &[("PATH", "/opt/bin"), ("LC_ALL", "C.UTF-8"), ("KEY", "k")],
             &[
@@ -67,6 +92,8 @@ mod tests {
                 ("KEY", "k"),
                 ("LC_ALL", "C.UTF-8"),
                 ("PATH", "/opt/bin"),
+                install[0],
+                install[1],
             ],
         );
     }
