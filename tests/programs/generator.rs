@@ -10,7 +10,7 @@
 //! die-on KIND           is killed by a message of this kind
 //! die-after             is killed after each result, at once
 //! hold KIND             takes a message of this kind and says nothing more
-//! ignore                ignores SIGTERM, `close` and the end of its input
+//! ignore                ignores SIGTERM, `close` and the end of its input; at its start
 //! child                 starts a child of its own that ignores SIGTERM, in a session of its own
 //! close-session         asks for its session to be closed after each result
 //! cost USD              each message costs this
@@ -32,7 +32,8 @@ fn main() {
         eprintln!("the test wants it so");
         std::process::exit(1);
     }
-    if modes.has("ignore") {
+    let ignores = modes.has("ignore");
+    if ignores {
         ignore_sigterm();
     }
     if modes.has("hang-at-start") {
@@ -56,11 +57,11 @@ fn main() {
                 }));
             }
             Some("message") => answer(&modes, &request, &mut state),
-            Some("close") if !modes.has("ignore") => return,
+            Some("close") if !ignores => return,
             _ => {}
         }
     }
-    if modes.has("ignore") {
+    if ignores {
         wait_for_ever();
     }
 }

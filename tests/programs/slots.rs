@@ -27,7 +27,7 @@ fn idle_program_gives_way_to_a_waiting_session() {
     let running: HashSet<_> = report
         .spawns
         .iter()
-        .map(|spawn| spawn.session.clone())
+        .map(|spawn| spawn.info.session.clone())
         .collect();
     let last: HashSet<_> = ["claude-code:s5", "claude-code:s6"]
         .map(|name| worker.api().session(name).session.id.to_string())

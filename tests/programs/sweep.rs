@@ -69,7 +69,8 @@ fn next_start_ends_what_worker_and_shim_left_and_touches_nothing_else() {
     let foreign = Canary::start(&programs, Some("another-install:1:s:p"));
     let present = Canary::start(&programs, Some(&format!("{install}:2:s:p")));
     let shim = shim_of(program);
-    worker.process().signal(Signal::SIGSTOP);
+    // So that it does not see what becomes of the shim.
+    worker.process().freeze();
     shim.signal(Signal::SIGKILL);
     shim.wait_gone(LIMIT);
     worker.kill();
