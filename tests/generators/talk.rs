@@ -170,15 +170,15 @@ async fn neither_side_waits_for_the_other_to_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_is_what_lets_a_message_take_its_time() {
     let mut stage = Stage::new().await;
-    stage.limits().progress_timeout_ms = 1_000;
+    stage.limits().progress_timeout_ms = 2_000;
     let script = r#"
         ready
-        next; for n in 1 2 3 4 5 6 7 8; do sleep 0.2; echo '{"type":"progress"}'; done; done_
+        next; for n in 1 2 3 4 5 6 7 8; do sleep 0.3; echo '{"type":"progress"}'; done; done_
         next; while sleep 0.2; do echo alive; echo '{"type":"alive"}'; done"#;
     let mut generator = stage.ready(script).await;
     done(generator.work(&stage.message(1)).await);
     let reason = failed(generator.work(&stage.message(2)).await);
-    assert!(reason.starts_with("no progress for 1 s ("), "{reason}");
+    assert!(reason.starts_with("no progress for 2 s ("), "{reason}");
     assert!(
         reason.contains("garbage") && reason.contains("unknown type"),
         "{reason}"

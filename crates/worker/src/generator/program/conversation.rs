@@ -73,11 +73,11 @@ impl Disorder {
 pub(super) enum Event {
     /// Nothing.
     Nothing,
-    /// It was ignored, as the so-manieth of its sort in this conversation.
+    /// It was ignored.
     Ignored {
         /// What was wrong with it.
         disorder: Disorder,
-        /// Lines of this sort so far.
+        /// Lines of this sort in this conversation so far, this one too.
         count: u64,
     },
     /// More were ignored in this phase than [`DISORDER_MAX`].

@@ -97,7 +97,7 @@ impl Running {
             Ok(Event::Refused { reason, is_final }) => OpenError { reason, is_final },
             Ok(event) => unreachable!("{event:?} is no answer to open"),
             Err(unanswered) => {
-                let reason = running.describe(&unanswered).await;
+                let reason = running.give_up(&unanswered).await;
                 passing(format!("{reason}, before it was ready"))
             }
         };
@@ -173,20 +173,19 @@ impl Running {
         }
     }
 
-    /// What an exchange without an answer is reported as.
-    async fn describe(&self, unanswered: &Unanswered) -> String {
+    /// Ends it after an exchange without an answer, and says why.
+    async fn give_up(&mut self, unanswered: &Unanswered) -> String {
+        let control = &self.child.control;
         let what = match unanswered {
             Unanswered::Silent(patience) => {
                 format!("no progress for {} s", patience.as_secs_f64())
             }
             Unanswered::Babble => format!("over {DISORDER_MAX} lines that mean nothing"),
-            Unanswered::Deaf => {
-                describe_exit(&self.child.control, "closed its standard input").await
-            }
-            Unanswered::Ended => {
-                describe_exit(&self.child.control, "closed its standard output").await
-            }
+            Unanswered::Deaf => describe_exit(control, "closed its standard input").await,
+            Unanswered::Ended => describe_exit(control, "closed its standard output").await,
         };
+        // Before its last words are read: they may still be in the pipe when its exit is seen.
+        self.end().await;
         let ignored = &self.conversation;
         match last_words(&self.child.control) {
             Some(words) => format!("{what}{ignored}; it last said: {words}"),
@@ -224,8 +223,7 @@ impl Generator for Running {
             Ok(Event::Settled(outcome)) => outcome,
             Ok(event) => unreachable!("{event:?} is no answer to a message"),
             Err(unanswered) => {
-                let reason = self.describe(&unanswered).await;
-                self.end().await;
+                let reason = self.give_up(&unanswered).await;
                 failed(FailureClass::Retry, reason)
             }
         }
