@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use sessiond_supervisor::{Child, Command, Line, Registry, Settings, SpawnRecord, Supervisor};
+use sessiond_supervisor::{Child, Command, Line, Settings, SpawnRecord, Supervisor};
 use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 use uuid::Uuid;
@@ -104,9 +104,16 @@ impl Bench {
         Stray::start(self.dir.path(), &self.marker, tag)
     }
 
+    /// The records, read as files: opening a registry clears its puts in progress.
     pub(super) fn records(&self) -> Vec<SpawnRecord> {
-        let registry = Registry::open(&self.settings.registry_dir).expect("the registry");
-        registry.list().expect("the registry's list").records
+        let paths = self.record_files().into_iter();
+        let texts = paths.filter_map(|name| {
+            // One that was removed meanwhile is none.
+            fs::read(self.settings.registry_dir.join(name)).ok()
+        });
+        texts
+            .filter_map(|text| serde_json::from_slice(&text).ok())
+            .collect()
     }
 
     /// Everything that was started here and lives.
@@ -114,6 +121,15 @@ impl Bench {
         let mut found = Process::all_with(&format!("{MARKER}={}", self.marker));
         found.retain(|process| process.is_alive());
         found
+    }
+
+    /// Waits until no process is left.
+    #[track_caller]
+    pub(super) fn wait_gone(&self) {
+        wait_until("no process is left", LIMIT, || {
+            let processes = self.processes();
+            ok_if(processes.is_empty(), processes)
+        });
     }
 
     /// Waits until no process and no record is left.
@@ -126,7 +142,7 @@ impl Bench {
         });
     }
 
-    /// Without opening the registry, which would clear a put in progress.
+    /// The names of all files in the registry.
     pub(super) fn record_files(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.settings.registry_dir).expect("the registry");
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use sessiond_supervisor::StopEnd;
 
 use super::bench::{Bench, line};
-use crate::support::{LIMIT, Process};
+use crate::support::Process;
 
 const TREE: &str = "trap '' TERM; setsid sh -c 'echo up; while :; do sleep 1000; done' & \
     while :; do sleep 1000; done";
@@ -59,14 +59,12 @@ fn shim_that_does_not_answer_is_killed_and_its_tree_ended() {
 #[test]
 fn no_tree_outlives_its_worker() {
     let mut bench = Bench::new();
-    let leader = bench.run(async {
+    bench.run(async {
         let mut child = bench.spawn(TREE).await;
         assert_eq!(line(&mut child).await, "up");
-        let pid = child.control.pid();
         // The handles die with the worker, not before it.
         std::mem::forget(child);
-        Process { pid }
     });
     bench.drop_runtime();
-    leader.wait_gone(LIMIT);
+    bench.wait_gone();
 }

@@ -103,9 +103,14 @@ fn running_child_is_recorded_listed_and_shown_with_its_tree() {
             )
         });
 
-        let tree = bench.supervisor.tree(info);
-        let shown: Vec<_> = tree.iter().map(|process| process.name.as_str()).collect();
-        assert_eq!(shown, ["sessiond-shim", "sh", "sleep"]);
+        let tree = wait_until("the tree is complete", LIMIT, || {
+            let tree = bench.supervisor.tree(info);
+            let shown = tree.iter().map(|process| process.name.as_str());
+            match shown.eq(["sessiond-shim", "sh", "sleep"]) {
+                true => Ok(tree),
+                false => Err(tree),
+            }
+        });
         assert_eq!(tree[0].pid, info.shim_pid);
         assert_eq!(
             (tree[1].pid, tree[1].parent),

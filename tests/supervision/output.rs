@@ -165,6 +165,12 @@ fn output_is_kept_in_files_that_are_put_aside_by_size() {
         while child.stdout.next().await.is_some() {}
         child.control.stop().await;
     });
+    // Written soon after it was read; the rest of standard output was read after the child's end.
+    wait_until("the output is written", LIMIT, || {
+        let last = fs::read_to_string(dir.join("stdout.log")).unwrap_or_default();
+        // 20,000 bytes in lines of 8,192, of which the last has no file of its own.
+        ok_if(last.len() == 20_000 - 2 * 8192, last.len())
+    });
     let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
     assert_eq!(read("stderr.log"), "to people\n");
     let last = read("stdout.log");
@@ -194,8 +200,14 @@ fn lines_are_whole_across_files_and_none_is_lost() {
         while child.stdout.next().await.is_some() {}
         child.control.stop().await;
     });
-    let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
-    let (earlier, last) = (read("stdout.log.1"), read("stdout.log"));
+    let (earlier, last) = wait_until("the output is written", LIMIT, || {
+        let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
+        let (earlier, last) = (read("stdout.log.1"), read("stdout.log"));
+        match last.ends_with("line1999\n") {
+            true => Ok((earlier, last)),
+            false => Err(last.len()),
+        }
+    });
     assert!(earlier.len() <= 6000 && last.len() <= 6000);
     let both = earlier + &last;
     let expected: String = (1000..2000).map(|i| format!("line{i}\n")).collect();
