@@ -135,7 +135,8 @@ fn fifty_reaps_at_once_are_one() {
             .collect();
         let stopped = child.control.stop().await;
         for reap in reaps {
-            assert_eq!(reap.await.unwrap().stopped, [stopped.clone()]);
+            let report = reap.await.unwrap();
+            assert_eq!(report.stopped, std::slice::from_ref(&stopped));
         }
     });
     bench.wait_clean();

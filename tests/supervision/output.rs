@@ -211,7 +211,7 @@ fn lines_are_whole_across_files_and_none_is_lost() {
     assert!(earlier.len() <= 6000 && last.len() <= 6000);
     let both = earlier + &last;
     let expected: String = (1000..2000).map(|i| format!("line{i}\n")).collect();
-    assert!(expected.ends_with(&both), "{}", &both[..20]);
+    assert_eq!(both, expected);
     bench.wait_clean();
 }
 
@@ -239,13 +239,8 @@ fn file_that_cannot_be_written_costs_the_child_nothing() {
 
 /// The most memory this process has had.
 fn memory_peak_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let status = fs::read_to_string("/proc/self/status").expect("read the status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: u64 = line
-        .unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap();
-    kib << 10
+    let kib = line.expect("a peak").trim().trim_end_matches(" kB");
+    kib.parse::<u64>().expect("a number") << 10
 }

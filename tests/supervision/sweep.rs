@@ -13,14 +13,14 @@ const TREE: &str = "trap '' TERM; setsid sh -c 'echo up; while :; do sleep 1000;
     while :; do sleep 1000; done";
 
 fn tag(install: &str, generation: &str, spawn: &str) -> Tag {
-    Tag::new(install, generation, SESSION, spawn).unwrap()
+    Tag::new(install, generation, SESSION, spawn).expect("a tag")
 }
 
 /// A supervisor of the next generation of a bench's install.
 fn next_generation(bench: &Bench) -> Supervisor {
     let mut settings = bench.settings.clone();
     settings.generation = "3".to_owned();
-    Supervisor::open(settings).unwrap()
+    Supervisor::open(settings).expect("a supervisor")
 }
 
 #[test]
