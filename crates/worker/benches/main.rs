@@ -4,6 +4,7 @@
 //! Figures are for people and for the notes of a change; no test depends on them.
 
 mod enqueue;
+mod generator;
 mod hook;
 mod idle;
 mod raw;
@@ -19,11 +20,15 @@ fn main() -> anyhow::Result<()> {
         Some("enqueue") => enqueue::run(),
         Some("idle") => idle::run(),
         Some("wake") => wake::run(),
+        Some("generator") => generator::run(args.next().as_deref()),
+        // Not for people: the program that `generator` measures is this one.
+        Some(generator::TWIN) => Ok(generator::twin::main()?),
         Some("list") | None => {
-            println!("hook     a hook's whole process, beside /bin/true and one commit");
-            println!("enqueue  events per second over HTTP, beside one commit an event");
-            println!("idle     memory and processor time of a worker with nothing to do");
-            println!("wake     from an event's commit to its generator, beside one commit");
+            println!("hook       a hook's whole process, beside /bin/true and one commit");
+            println!("enqueue    events per second over HTTP, beside one commit an event");
+            println!("idle       memory and processor time of a worker with nothing to do");
+            println!("wake       from an event's commit to its generator, beside one commit");
+            println!("generator  a program's start, messages and end, beside plain ones");
             Ok(())
         }
         Some(other) => anyhow::bail!("no measurement named {other}; `scripts/bench` lists them"),

@@ -18,12 +18,16 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts one with `settings` as `SESSIOND_*` variables.
+    pub(crate) fn start(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_in(TempDir::new()?, settings)
+    }
+
+    /// The same with a directory whose `home` may have something to do already.
     #[expect(
         clippy::disallowed_methods,
         reason = "a measurement starts its own worker"
     )]
-    pub(crate) fn start(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let dir = TempDir::new()?;
+    pub(crate) fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let child = Command::new(env!("CARGO_BIN_EXE_sessiond"))
             .arg("run")
             .env_clear()
@@ -51,18 +55,25 @@ impl Worker {
         self.home().join("sock")
     }
 
-    /// The body of a GET that is answered with 200.
+    /// The body of a GET that succeeds.
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<String> {
+        self.call("GET", path, "")
+    }
+
+    /// The body of the answer to a request that succeeds.
+    pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
         let mut stream = UnixStream::connect(self.socket())?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: sessiond\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: sessiond\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         anyhow::ensure!(
-            answer.starts_with("HTTP/1.1 200"),
-            "{path} answered {answer}"
+            answer.starts_with("HTTP/1.1 20"),
+            "{method} {path} answered {answer}"
         );
         Ok(answer
             .split_once("\r\n\r\n")
