@@ -10,6 +10,7 @@ mod failing;
 mod slots;
 mod spending;
 mod sweep;
+mod told;
 
 use std::fs;
 use std::path::PathBuf;
