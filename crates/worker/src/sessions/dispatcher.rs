@@ -310,6 +310,8 @@ impl Dispatcher {
                 self.arm_idle(session, self.context.settings.session.idle_unload_ms);
             }
             RunEnd::CloseSession => {
+                // The run did not wait for a claim that was on its way.
+                entry.unsettled = true;
                 let drain_max = Duration::from_millis(self.context.settings.session.drain_max_ms);
                 let until = self.context.clock.now().after(drain_max);
                 let request = DrainRequest {

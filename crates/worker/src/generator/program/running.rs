@@ -23,6 +23,10 @@ use crate::generator::{About, CloseReason, FailureClass, Generator, IdleEnd, Ope
 /// just ending, and how it did says more than that.
 const EXIT_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a program may take to end that is ahead of its checkpoint: what it still does is of no
+/// use.
+const REWIND_WAIT: Duration = Duration::from_secs(1);
+
 /// Characters of a program's last words in a reason.
 const LAST_WORDS_MAX_CHARS: usize = 300;
 
@@ -297,9 +301,14 @@ impl Generator for Running {
                 () = talk => {}
             }
         };
-        if timeout(patience.stop, ended).await.is_err() {
+        let wait = match reason {
+            // Nothing is waited for that it has in hand, and its session waits for the next one.
+            CloseReason::Rewind => patience.stop.min(REWIND_WAIT),
+            CloseReason::Idle | CloseReason::Session | CloseReason::Slot => patience.stop,
+        };
+        if timeout(wait, ended).await.is_err() {
             tracing::info!(
-                session.id = %session, wait_ms = patience.stop.as_millis(),
+                session.id = %session, wait_ms = wait.as_millis(),
                 "program did not end when it was asked to"
             );
         }
