@@ -3,41 +3,56 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Home, LIMIT, payload, wait::ok_if, wait_until};
+use crate::support::{Home, LIMIT, child, payload, wait::ok_if, wait_until};
 
 use super::driver::{Driver, example, fixture, python};
 
 #[test]
 fn echo_answers_each_message_and_goes_on_from_its_checkpoint() {
-    let Some(python) = python() else { return };
-    let home = Home::new();
-    let mut echo = Driver::start(home.command(&python).arg(example("echo.py")));
-    echo.open(Value::Null);
-    assert_eq!(echo.hear(), json!({ "type": "ready", "name": "echo" }));
-    for (count, event) in payload::recorded("claude-code").iter().enumerate() {
-        let seq = count as i64 + 1;
-        echo.message(seq, &event.kind, &event.payload);
-        let reply = echo.hear();
-        assert_eq!(reply["ids"], json!([seq]));
-        assert_eq!(reply["results"][0]["kind"], "echo");
-        assert_eq!(reply["results"][0]["title"], *event.kind);
-        assert_eq!(reply["checkpoint"], json!({ "echoed": seq }));
-    }
-    echo.close();
+    let check = |echo: &mut Command| {
+        let mut first = Driver::start(echo);
+        first.open(Value::Null);
+        assert_eq!(first.hear(), json!({ "type": "ready", "name": "echo" }));
+        for (seq, event) in (1..).zip(payload::recorded("claude-code")) {
+            first.message(seq, &event.kind, &event.payload);
+            let reply = first.hear();
+            assert_eq!(reply["ids"], json!([seq]));
+            assert_eq!(reply["results"][0]["kind"], "echo");
+            assert_eq!(reply["results"][0]["title"], *event.kind);
+            assert_eq!(reply["checkpoint"], json!({ "echoed": seq }));
+        }
+        first.close();
 
-    let mut again = Driver::start(home.command(&python).arg(example("echo.py")));
-    again.open(json!({ "echoed": 41 }));
-    again.hear();
-    again.message(7, "Note", r#"{"text":"half of a character: \ud83d"}"#);
-    let reply = again.hear();
-    assert_eq!(reply["checkpoint"], json!({ "echoed": 42 }));
-    let body = reply["results"][0]["body"].as_str().expect("text");
-    assert!(body.contains("half of a character"), "{body}");
-    // The end of its input is its end, too.
-    assert!(again.end().success());
+        let mut again = Driver::start(echo);
+        again.open(json!({ "echoed": 41 }));
+        again.hear();
+        again.message(7, "Note", r#"{"text":"half of a character: \ud83d"}"#);
+        let reply = again.hear();
+        assert_eq!(reply["checkpoint"], json!({ "echoed": 42 }));
+        let body = reply["results"][0]["body"].as_str().expect("text");
+        assert!(body.contains("half of a character"), "{body}");
+        // The end of its input is its end, too.
+        assert!(again.end().success());
+
+        for other in [json!("tally Stop=4"), json!({ "echoes": 4 })] {
+            let mut anew = Driver::start(echo);
+            anew.open(other);
+            anew.hear();
+            anew.message(1, "Stop", "{}");
+            assert_eq!(anew.hear()["checkpoint"], json!({ "echoed": 1 }));
+            anew.close();
+        }
+    };
+    let home = Home::new();
+    let twin = child::example("echo-generator");
+    check(&mut home.command(twin.to_str().expect("text")));
+    if let Some(python) = python() {
+        check(home.command(&python).arg(example("echo.py")));
+    }
 }
 
 #[test]
@@ -283,32 +298,22 @@ fn claude_leaves_a_conversation_that_is_full_and_gives_up_what_fits_in_none() {
 }
 
 #[test]
-fn examples_begin_anew_after_another_generator() {
-    let Some(python) = python() else { return };
+fn tally_and_claude_begin_anew_after_another_generator() {
     let home = Home::new();
-    let tally = json!("tally Stop=4");
-    let digest = json!({ "version": 1, "count": "x", "checkpoint": "Stop=4" });
-    for other in [&tally, &digest] {
-        let mut echo = Driver::start(home.command(&python).arg(example("echo.py")));
-        echo.open(other.clone());
-        echo.hear();
-        echo.message(1, "Stop", "{}");
-        assert_eq!(echo.hear()["checkpoint"], json!({ "echoed": 1 }));
-        echo.close();
-    }
-    let mut sh = Driver::start(home.command("sh").arg(example("tally.sh")));
-    sh.open(digest);
-    sh.hear();
-    sh.message(1, "Stop", "{}");
-    assert_eq!(sh.hear()["checkpoint"], "tally Stop=1");
-    sh.close();
-    if let Some(claude) = Claude::scripted("ok", "ok") {
-        let mut generator = claude.start(&[]);
-        generator.open(tally);
-        assert_eq!(generator.hear()["type"], "ready");
-        generator.close();
-        assert_eq!(claude.resumed(), [false]);
-    }
+    let mut tally = Driver::start(home.command("sh").arg(example("tally.sh")));
+    tally.open(json!({ "version": 1, "checkpoint": "Stop=4" }));
+    tally.hear();
+    tally.message(1, "Stop", "{}");
+    assert_eq!(tally.hear()["checkpoint"], "tally Stop=1");
+    tally.close();
+    let Some(claude) = Claude::scripted("ok", "ok") else {
+        return;
+    };
+    let mut generator = claude.start(&[]);
+    generator.open(json!("tally Stop=4"));
+    assert_eq!(generator.hear()["type"], "ready");
+    generator.close();
+    assert_eq!(claude.resumed(), [false]);
 }
 
 #[test]
