@@ -166,18 +166,19 @@ fn claude_takes_notes_in_one_process_without_the_users_settings() {
 
 #[test]
 fn claude_never_confirms_what_the_provider_did_not_answer() {
-    let fates = "overloaded login rejected notice silent";
+    let fates = "overloaded login rejected prose notice silent";
     let Some(claude) = Claude::scripted("ok", &format!("{fates} ok")) else {
         return;
     };
     let mut generator = claude.start(&[]);
     generator.open(Value::Null);
     generator.hear();
-    // Without and with the time at which the provider is back, and give or take a minute.
+    // Without and with the time at which the provider is back, told to the second or the minute.
     for (id, (fate, wait_s)) in (1..).zip([
         ("overloaded", None),
         ("login", None),
         ("rejected", Some(3600)),
+        ("prose", Some(3600)),
         ("notice", Some(7200)),
     ]) {
         generator.message(id, "Stop", "{}");
@@ -190,13 +191,13 @@ fn claude_never_confirms_what_the_provider_did_not_answer() {
         let told_s = reply["retry_after_ms"].as_i64().map(|ms| ms / 1000);
         match (told_s, wait_s) {
             (None, None) => {}
-            (Some(told), Some(wait)) => assert!((wait - 60..=wait).contains(&told), "{reply}"),
+            (Some(told), Some(wait)) => assert!((wait - 120..=wait).contains(&told), "{reply}"),
             _ => panic!("{fate}: {reply}"),
         }
     }
     // Closed over a message it has no answer to, it ends and confirms nothing.
-    generator.message(5, "Stop", "{}");
-    claude.wait_told(5);
+    generator.message(6, "Stop", "{}");
+    claude.wait_told(6);
     generator.close();
 }
 
