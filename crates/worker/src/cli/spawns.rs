@@ -134,13 +134,14 @@ pub(super) fn print_spawns(spawns: &[SpawnReport]) {
                 bytes(spawn.rss_bytes),
                 format!("{:.1}s", spawn.cpu_ms as f64 / 1_000.0),
                 if info.stopping { "stopping" } else { "runs" }.to_owned(),
-                info.tag.clone(),
+                // The rest of its tag stands beside it, or is the same for all.
+                info.tag.rsplit(':').next().unwrap_or_default().to_owned(),
             ]
         })
         .collect();
     print(
         &[
-            "process", "program", "session", "age", "tree", "memory", "cpu", "state", "tag",
+            "process", "program", "session", "age", "tree", "memory", "cpu", "state", "spawn",
         ],
         rows,
     );
