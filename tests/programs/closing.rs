@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sessiond::sessions::GeneratorEnd;
+use sessiond::sessions::{CloseReport, GeneratorEnd};
 use sessiond_queue::types::Life;
 use sessiond_supervisor::StopEnd;
 
@@ -12,6 +12,10 @@ use super::Programs;
 use crate::support::{LIMIT, payload, wait_until};
 
 const NAME: &str = "claude-code:s";
+
+fn ends(report: &CloseReport) -> Vec<StopEnd> {
+    report.reaped.iter().map(|stopped| stopped.end).collect()
+}
 
 #[test]
 fn close_ends_a_cooperative_program_without_a_signal() {
@@ -25,7 +29,7 @@ fn close_ends_a_cooperative_program_without_a_signal() {
         (report.generator, report.life),
         (GeneratorEnd::Stopped, Some(Life::Ended))
     );
-    assert!(report.reaped.is_empty(), "{report:?}");
+    assert_eq!(ends(&report), [StopEnd::Exited], "{report:?}");
     programs.wait_nothing_left();
 }
 
@@ -43,6 +47,11 @@ fn close_takes_all_that_a_program_has_started() {
         "only the worker is left when the close answers: {left:?}"
     );
     assert_eq!(report.life, Some(Life::Ended));
+    assert_eq!(
+        ends(&report),
+        [StopEnd::Killed],
+        "its child ignores SIGTERM"
+    );
 }
 
 #[test]
@@ -52,8 +61,7 @@ fn close_ends_a_program_that_ignores_everything() {
     worker.api().accept(payload::prompt("s", "hello"));
     worker.wait_idle();
     let report = worker.api().close(NAME, "");
-    let ends: Vec<_> = report.reaped.iter().map(|stopped| stopped.end).collect();
-    assert_eq!(ends, [StopEnd::Killed], "{report:?}");
+    assert_eq!(ends(&report), [StopEnd::Killed], "{report:?}");
     assert_eq!(programs.home.processes().len(), 1);
     assert!(worker.api().doctor().spawns.is_empty());
 }

@@ -95,7 +95,7 @@ pub struct Stopped {
 /// What `reap` did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopReport {
-    /// The spawns it ended; those that had ended before are not named.
+    /// The spawns that ran when it was asked for, and how each ended.
     pub stopped: Vec<Stopped>,
 }
 

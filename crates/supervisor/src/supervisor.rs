@@ -137,19 +137,38 @@ impl Supervisor {
     /// Ends every spawn of `session`, in parallel, and waits for all; those that are just being
     /// started too. Idempotent.
     pub async fn reap(&self, session: &str) -> StopReport {
+        self.reaping(session).await
+    }
+
+    /// The same for later: does nothing before it is awaited, and tells then also of the spawns
+    /// that run now and have ended meanwhile.
+    pub fn reaping(&self, session: &str) -> impl Future<Output = StopReport> + Send + 'static {
+        let mut spawns = self.spawns_of(session);
+        let (supervisor, session) = (self.clone(), session.to_owned());
+        async move {
+            for newer in supervisor.spawns_of(&session) {
+                if !spawns.iter().any(|spawn| Arc::ptr_eq(spawn, &newer)) {
+                    spawns.push(newer);
+                }
+            }
+            for spawn in &spawns {
+                spawn.request_stop();
+            }
+            let mut report = StopReport::default();
+            for spawn in spawns {
+                // One that never ran has nothing to tell.
+                report
+                    .stopped
+                    .extend(spawn.reached(Stage::Over).await.stopped);
+            }
+            report
+        }
+    }
+
+    fn spawns_of(&self, session: &str) -> Vec<Arc<Spawn>> {
         let mut spawns = self.inner.table.all();
         spawns.retain(|spawn| spawn.tag.session() == session);
-        for spawn in &spawns {
-            spawn.request_stop();
-        }
-        let mut report = StopReport::default();
-        for spawn in spawns {
-            // One that never ran has nothing to tell.
-            report
-                .stopped
-                .extend(spawn.reached(Stage::Over).await.stopped);
-        }
-        report
+        spawns
     }
 
     /// Refuses every spawn from now on.

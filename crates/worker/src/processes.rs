@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use sessiond_queue::ids::SessionId;
 use sessiond_supervisor::{Settings, Stopped, Supervisor, SupervisorError, Sweep, SweepReport};
 use tokio::sync::watch;
@@ -90,8 +91,9 @@ impl Processes for SessionProcesses {
         }
     }
 
-    async fn reap(&self, session: SessionId) -> Vec<Stopped> {
-        self.supervisor.reap(&session.to_string()).await.stopped
+    fn reaping(&self, session: SessionId) -> BoxFuture<'static, Vec<Stopped>> {
+        let reaping = self.supervisor.reaping(&session.to_string());
+        Box::pin(async { reaping.await.stopped })
     }
 
     async fn forget(&self, session: SessionId) {

@@ -118,11 +118,12 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
     }
     rehearse(context, "marked");
     let begun = Instant::now();
+    let reaping = context.processes.reaping(session);
     let may_hold_a_claim = unsettled || run.is_some();
     let generator = stop(session, run, wait).await;
     let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     // Before its claim is given back: nothing of it works on that message any more.
-    let reaped = context.processes.reap(session).await;
+    let reaped = reaping.await;
     let mut released = 0;
     if may_hold_a_claim {
         let now = context.clock.now();

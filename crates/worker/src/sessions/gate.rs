@@ -209,9 +209,13 @@ impl Gate {
     }
 
     fn rest(&self, claimed: Claimed) -> Gated {
-        if let Some(slot) = self.slot() {
+        let mut held = self.held();
+        // Whoever has nothing to try must not keep the only try.
+        held.pass = None;
+        if let Some(slot) = &held.slot {
             slot.idle();
         }
+        drop(held);
         Gated::Claimed(claimed)
     }
 

@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use sessiond_queue::error::{SessionError, StoreError};
 use sessiond_queue::ids::{Generation, SessionId, Timestamp};
 use sessiond_queue::store::Store;
@@ -85,8 +86,9 @@ pub trait Processes: Send + Sync + 'static {
     /// Waits until nothing that an earlier instance has left runs for a session.
     async fn cleared(&self, session: SessionId);
 
-    /// Ends everything that runs for a session and waits for it.
-    async fn reap(&self, session: SessionId) -> Vec<Stopped>;
+    /// Ends, once it is awaited, everything that runs for a session, and waits for it. Tells of all
+    /// that runs now, also if it ends before that.
+    fn reaping(&self, session: SessionId) -> BoxFuture<'static, Vec<Stopped>>;
 
     /// Removes the output of a purged session.
     async fn forget(&self, session: SessionId);
@@ -100,8 +102,8 @@ pub struct NoProcesses;
 impl Processes for NoProcesses {
     async fn cleared(&self, _: SessionId) {}
 
-    async fn reap(&self, _: SessionId) -> Vec<Stopped> {
-        Vec::new()
+    fn reaping(&self, _: SessionId) -> BoxFuture<'static, Vec<Stopped>> {
+        Box::pin(async { Vec::new() })
     }
 
     async fn forget(&self, _: SessionId) {}

@@ -62,7 +62,7 @@ pub struct CloseReport {
     pub generator: GeneratorEnd,
     /// How long the generator was waited for.
     pub waited_ms: u64,
-    /// Processes that were still there afterwards, and how they were ended.
+    /// The programs that ran for it, and how each ended with all it had started.
     pub reaped: Vec<Stopped>,
     /// Claims given back: of a generator that was aborted, or whose store had failed.
     pub released: u64,
