@@ -1,11 +1,14 @@
 //! Programs that do not work: what waits, what is dead, what the doctor says, and how it is mended.
 
+use std::process::Stdio;
+
 use sessiond::doctor::Verdict;
 use sessiond_queue::types::{Message, State};
 
 use super::Programs;
+use crate::support::home::SESSIOND;
 use crate::support::wait::ok_if;
-use crate::support::{Api, LIMIT, payload, wait_until};
+use crate::support::{Api, LIMIT, Worker, launch, payload, wait_until};
 
 const NAME: &str = "claude-code:s";
 const MESSAGES: usize = 20;
@@ -236,4 +239,20 @@ fn program_that_hangs_before_it_is_ready_is_given_up() {
     });
     assert!(told.contains("ready"), "{told}");
     programs.wait_nothing_left();
+}
+
+#[test]
+fn worker_without_its_shim_starts_and_says_what_is_missing() {
+    let programs = Programs::new("");
+    let lone = programs.home.layout().root().with_file_name("sessiond");
+    std::fs::copy(SESSIOND, &lone).expect("a copy");
+    let mut command = programs.home.command(&lone.to_string_lossy());
+    let worker = launch::spawn(command.arg("run").stderr(Stdio::null()));
+    let mut worker = Worker::new(worker, programs.home.api());
+    worker.wait_ready();
+    worker.api().accept(payload::prompt("s", "first"));
+    let told = has_finding(worker.api(), "no_shim").expect("the doctor tells");
+    assert!(told.contains("sessiond-shim"), "{told}");
+    let messages = worker.api().messages(NAME);
+    assert_eq!(messages[0].attempt, 0, "{messages:?}");
 }

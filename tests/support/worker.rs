@@ -16,7 +16,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(child: Child, api: Api) -> Self {
+    /// Of a process that was started; its API is at the socket of its home.
+    pub fn new(child: Child, api: Api) -> Self {
         Self { child, api }
     }
 

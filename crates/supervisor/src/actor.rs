@@ -23,6 +23,7 @@ use crate::registry::{PutError, SpawnRecord};
 use crate::report::{StopEnd, Stopped};
 use crate::shim::{self, Shim, Started};
 use crate::spawn::{Entry, Spawn, Stage};
+use crate::supervisor::without_shim;
 use crate::supervisor::{Inner, SpawnError};
 use crate::tag::Tag;
 
@@ -85,7 +86,11 @@ impl SpawnActor {
 
     async fn start(self, command: Command, reply: Reply) {
         let grace = self.inner.settings.grace;
-        let started = match shim::start(&self.inner.shim, &command, &self.spawn.tag, grace) {
+        let program = self.inner.shim.as_ref();
+        let program = program.map_err(|error| without_shim(&self.inner.settings.shim, error));
+        let started =
+            program.and_then(|program| shim::start(program, &command, &self.spawn.tag, grace));
+        let started = match started {
             Ok(started) => started,
             Err(source) => {
                 self.forget().await;

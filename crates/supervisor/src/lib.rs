@@ -116,6 +116,6 @@ pub use control::Exit;
 pub use identity::{Doubt, IdentityError, ProcessIdentity, Standing};
 pub use registry::{Listing, OpenError, PutError, Registry, RemoveError, SpawnRecord};
 pub use report::{SpawnInfo, StopEnd, StopReport, Stopped, StreamInfo, SweepReport, TreeProcess};
-pub use supervisor::{Settings, SpawnError, Supervisor, SupervisorError};
+pub use supervisor::{Settings, SpawnError, Supervisor};
 pub use sweep::Sweep;
 pub use tag::{TAG_VARIABLE, Tag, TagError};

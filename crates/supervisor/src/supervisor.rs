@@ -3,7 +3,7 @@
 //! The entrance: each call is handed to the part that does it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -54,23 +54,22 @@ pub struct Supervisor {
 pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) registry: Registry,
-    pub(crate) shim: ShimProgram,
+    /// Or why it could not be opened.
+    pub(crate) shim: io::Result<ShimProgram>,
     /// This host's name, for records.
     pub(crate) host: String,
     table: Arc<Table>,
 }
 
 impl Supervisor {
-    /// Opens the registry and the shim. Starts and signals nothing.
+    /// Opens the registry and the shim. Starts and signals nothing. Without a shim it is good for
+    /// all but spawns.
     ///
     /// # Errors
-    /// [`SupervisorError`].
-    pub fn open(settings: Settings) -> Result<Self, SupervisorError> {
+    /// When the registry cannot be opened.
+    pub fn open(settings: Settings) -> Result<Self, registry::OpenError> {
         let registry = Registry::open(&settings.registry_dir)?;
-        let shim = ShimProgram::open(&settings.shim).map_err(|source| SupervisorError::Shim {
-            path: settings.shim.clone(),
-            source,
-        })?;
+        let shim = ShimProgram::open(&settings.shim);
         let inner = Inner {
             settings,
             registry,
@@ -171,6 +170,12 @@ impl Supervisor {
         spawns
     }
 
+    /// Why nothing can be started, if the shim could not be opened.
+    pub fn shim_problem(&self) -> Option<String> {
+        let error = self.inner.shim.as_ref().err()?;
+        Some(without_shim(&self.inner.settings.shim, error).to_string())
+    }
+
     /// Refuses every spawn from now on.
     pub fn refuse_spawns(&self) {
         self.inner.table.refuse();
@@ -217,21 +222,9 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A supervisor could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum SupervisorError {
-    /// The registry.
-    #[error(transparent)]
-    Registry(#[from] registry::OpenError),
-    /// The shim's program.
-    #[error("open the shim {path}")]
-    Shim {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+/// The error of everything that needs the shim.
+pub(crate) fn without_shim(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("open {}: {error}", path.display()))
 }
 
 /// A child was not started.

@@ -17,7 +17,7 @@ use sessiond_queue::SqliteStore;
 use sessiond_queue::error::{OpenError, StoreError};
 use sessiond_queue::ids::SessionId;
 use sessiond_queue::store::Store;
-use sessiond_supervisor::SupervisorError;
+use sessiond_supervisor::registry;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ pub enum DaemonError {
     Store(#[from] StoreError),
     /// The records of processes cannot be used.
     #[error(transparent)]
-    Supervisor(#[from] SupervisorError),
+    Registry(#[from] registry::OpenError),
     /// The unix socket cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),

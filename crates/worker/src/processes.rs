@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sessiond_queue::ids::SessionId;
-use sessiond_supervisor::{Settings, Stopped, Supervisor, SupervisorError, Sweep, SweepReport};
+use sessiond_supervisor::registry::OpenError;
+use sessiond_supervisor::{Settings, Stopped, Supervisor, Sweep, SweepReport};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -32,13 +33,13 @@ impl SessionProcesses {
     /// Opens the supervisor of a home. Starts and signals nothing.
     ///
     /// # Errors
-    /// [`SupervisorError`]
+    /// When the records of processes cannot be used.
     pub fn open(
         layout: &Layout,
         install: &str,
         generation: i64,
         settings: &Config,
-    ) -> Result<Self, SupervisorError> {
+    ) -> Result<Self, OpenError> {
         // Without a path of its own there is nothing beside it either; the error names the shim.
         let own = std::env::current_exe().unwrap_or_default();
         let supervisor = Supervisor::open(Settings {

@@ -61,7 +61,7 @@ impl Doctor {
             }),
             spool: spool_report(&self.layout, Arc::clone(&self.set_aside)).await,
             search: search_report(api).await,
-            generators: Some(generators::generators(&api.context)),
+            generators: Some(generators::generators(&api.context, &api.processes)),
             spawns: generators::spawns(&api.processes, None, now).await,
             sweep: api.processes.swept(),
             environment_leaks: leaks(

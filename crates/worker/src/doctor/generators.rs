@@ -9,12 +9,13 @@ use crate::processes::SessionProcesses;
 use crate::sessions::Context;
 
 /// What limits them; today's spending is left to whoever reads the store.
-pub(super) fn generators(context: &Context) -> GeneratorsReport {
+pub(super) fn generators(context: &Context, processes: &SessionProcesses) -> GeneratorsReport {
     let settings = &context.settings.generator;
     let usd = |limit: f64| (limit > 0.0).then_some(limit);
     let tokens = |limit: i64| (limit > 0).then_some(limit);
     GeneratorsReport {
         programs: settings.program_names(),
+        problem: processes.supervisor().shim_problem(),
         slots: context.admission.slots.counts(),
         breakers: context.admission.breakers.status(),
         today: Usage::default(),

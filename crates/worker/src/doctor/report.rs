@@ -204,6 +204,8 @@ pub struct SessionReport {
 pub struct GeneratorsReport {
     /// Names of the configured programs; with none of them, the digest works everything.
     pub programs: Vec<String>,
+    /// Why no program can be started.
+    pub problem: Option<String>,
     /// How many of them run and wait.
     pub slots: SlotCounts,
     /// The kinds whose provider was last unavailable.

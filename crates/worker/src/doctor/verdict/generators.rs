@@ -10,10 +10,31 @@ pub(super) fn judge(report: &Report, findings: &mut Vec<Finding>) {
     if report.instance.is_none() {
         return;
     }
+    shim(report, findings);
     breakers(report, findings);
     day_budget(report, findings);
     output(report, findings);
     sweep(report, findings);
+}
+
+fn shim(report: &Report, findings: &mut Vec<Finding>) {
+    let Some(generators) = &report.generators else {
+        return;
+    };
+    let Some(problem) = &generators.problem else {
+        return;
+    };
+    let level = if generators.programs.is_empty() {
+        Level::Note
+    } else {
+        Level::Failing
+    };
+    findings.push(finding(
+        level,
+        "no_shim",
+        format!("no program can be started: {problem}"),
+        "install sessiond-shim beside sessiond, then `sessiond stop`; the next hook starts it",
+    ));
 }
 
 fn breakers(report: &Report, findings: &mut Vec<Finding>) {
