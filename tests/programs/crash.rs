@@ -49,7 +49,16 @@ fn program_killed_between_all_messages_gives_the_same_results() {
 
 #[test]
 fn worker_killed_between_all_messages_gives_the_same_results() {
-    let programs = Programs::new("");
+    check_worker_killed_between("");
+}
+
+#[test]
+fn both_killed_between_all_messages_give_the_same_results() {
+    check_worker_killed_between("die-after");
+}
+
+fn check_worker_killed_between(modes: &str) {
+    let programs = Programs::new(modes);
     let (session, events) = recorded();
     for event in &events {
         let worker = programs.home.start();
@@ -83,21 +92,6 @@ fn worker_killed_over_each_message_in_work_gives_the_same_results() {
         worker.kill();
         programs.set_modes("");
         let worker = programs.home.start();
-        worker.wait_idle();
-        worker.kill();
-    }
-    let worker = programs.home.start();
-    worker.wait_idle();
-    assert_eq!(results(worker.api(), &session), undisturbed());
-}
-
-#[test]
-fn both_killed_between_all_messages_give_the_same_results() {
-    let programs = Programs::new("die-after");
-    let (session, events) = recorded();
-    for event in &events {
-        let worker = programs.home.start();
-        send(&programs.home, event);
         worker.wait_idle();
         worker.kill();
     }

@@ -1,0 +1,65 @@
+//! What is read from where, and how a bad value is told.
+
+use super::*;
+
+fn load(text: &str, vars: &[(&str, &str)]) -> Result<Config, String> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, text).expect("a file");
+    let vars = vars.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+    Config::load(&file, vars).map_err(|error| error.to_string())
+}
+
+#[test]
+fn environment_goes_before_file_and_file_before_default() {
+    let text = "[http]\nport = 1\n[queue]\nattempt_max = 2\n";
+    let config = load(text, &[("SESSIOND_HTTP_PORT", "2")]).expect("a configuration");
+    assert_eq!(config.http.port, 2);
+    assert_eq!(config.queue.attempt_max, 2);
+    assert_eq!(config.queue.rescue_max, Config::default().queue.rescue_max);
+}
+
+#[test]
+fn bad_values_name_the_field_and_its_limit() {
+    let cases: [(&str, &str); 7] = [
+        ("[http]\nprot = 1\n", "http.prot"),
+        ("[http]\nport = 70000\n", "at most 65535"),
+        (
+            "[http]\nport = \"x\"\n",
+            "http.port must be an integer, not a string",
+        ),
+        (
+            "[queue]\nattempt_max = 0\n",
+            "queue.attempt_max must be at least 1",
+        ),
+        ("[queue]\nattempt_max = -1\n", "must not be negative"),
+        ("[rehearsal]\nfail_class = \"x\"\n", "retry, poison"),
+        ("[log]\nfilter = \"a=b=c\"\n", "log.filter is not a filter"),
+    ];
+    for (text, wanted) in cases {
+        let error = load(text, &[]).expect_err(text);
+        assert!(error.contains(wanted), "{error:?} lacks {wanted:?}");
+        assert!(error.contains("config.toml"), "{error:?} says where");
+    }
+    let error = load("", &[("SESSIOND_HTTP_PORT", "x")]).expect_err("not a number");
+    assert!(error.contains("SESSIOND_HTTP_PORT"), "{error}");
+}
+
+#[test]
+fn unknown_variable_of_a_known_section_is_an_error_and_others_are_not_ours() {
+    let error = load("", &[("SESSIOND_HTTP_PRT", "1")]).expect_err("a slip");
+    assert!(error.contains("SESSIOND_HTTP_PRT"), "{error}");
+    assert!(error.contains("http.prt"), "{error}");
+    let others = [
+        ("SESSIOND_HOME", "/x"),
+        ("SESSIOND_HOOK_DEADLINE_MS", "1"),
+        ("SESSIOND_TEST_MARKER", "x"),
+        ("SESSIOND_HTTPS", "x"),
+    ];
+    assert_eq!(load("", &others), Ok(Config::default()));
+}
+
+#[test]
+fn defaults_are_those_of_the_queue() {
+    assert_eq!(Config::default().limits(), Limits::default());
+}
