@@ -100,6 +100,8 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         only_if_draining,
         wait,
     } = close;
+    // Before the run hears of it: what ends because of this is part of the report.
+    let reaping = context.processes.reaping(session);
     if !only_if_draining && let Some(run) = &run {
         // Before the mark: what is accepted after it is not this run's.
         run.token.cancel();
@@ -118,7 +120,6 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
     }
     rehearse(context, "marked");
     let begun = Instant::now();
-    let reaping = context.processes.reaping(session);
     let may_hold_a_claim = unsettled || run.is_some();
     let generator = stop(session, run, wait).await;
     let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
