@@ -76,6 +76,11 @@ pub struct Program {
     pub env: BTreeMap<String, String>,
 }
 
+/// Programs whose first argument says what they are, without version numbers.
+const INTERPRETERS: [&str; 12] = [
+    "bash", "bun", "deno", "env", "node", "perl", "php", "python", "ruby", "sh", "uv", "zsh",
+];
+
 impl Generator {
     /// The program that works `session`; `None`: the digest does.
     pub fn program_of(&self, session: &Session) -> Option<Program> {
@@ -121,28 +126,40 @@ impl Generator {
 
     /// What is wrong with it: the name of the value, and the problem.
     pub(super) fn problem(&self) -> Option<(String, String)> {
-        let section = ("generator".to_owned(), &self.command, &self.env);
-        let rules = self.rule.iter().enumerate();
-        let rules =
-            rules.map(|(n, rule)| (format!("generator.rule[{n}]"), &rule.command, &rule.env));
-        std::iter::once(section)
-            .chain(rules)
-            .find_map(|(name, command, env)| {
-                if !command.is_empty() && words(command).is_none() {
-                    let problem = "is not a command line: a quote is not closed, or it has no word";
-                    return Some((format!("{name}.command"), problem.to_owned()));
-                }
-                let reserved = |name: &&String| {
-                    name.is_empty() || name.contains(['=', '\0']) || name.starts_with("SESSIOND_")
-                };
-                let variable = env.keys().find(reserved)?;
-                let problem = format!("may not set {variable:?}");
-                Some((format!("{name}.env"), problem))
-            })
+        let section = problem_of("generator", &self.command, &self.env);
+        section.or_else(|| {
+            let mut rules = self.rule.iter().enumerate();
+            rules.find_map(|(n, rule)| rule.problem(&format!("generator.rule[{n}]")))
+        })
     }
 }
 
+fn problem_of(
+    name: &str,
+    command: &str,
+    env: &BTreeMap<String, String>,
+) -> Option<(String, String)> {
+    if !command.is_empty() && words(command).is_none() {
+        let problem = "is not a command line: a quote is not closed, or it has no word";
+        return Some((format!("{name}.command"), problem.to_owned()));
+    }
+    let reserved = |name: &&String| {
+        name.is_empty() || name.contains(['=', '\0']) || name.starts_with("SESSIOND_")
+    };
+    let variable = env.keys().find(reserved)?;
+    Some((format!("{name}.env"), format!("may not set {variable:?}")))
+}
+
 impl Rule {
+    fn problem(&self, name: &str) -> Option<(String, String)> {
+        let project = self.project.as_deref();
+        if project.is_some_and(|project| !Path::new(project).is_absolute()) {
+            let problem = "must be an absolute path; ~ and variables are not expanded";
+            return Some((format!("{name}.project"), problem.to_owned()));
+        }
+        problem_of(name, &self.command, &self.env)
+    }
+
     fn fits(&self, agent: &str, project: Option<&str>) -> bool {
         let agent_fits = self.agent.as_deref().is_none_or(|wanted| wanted == agent);
         let project_fits = self.project.as_deref().is_none_or(|wanted| {
@@ -155,13 +172,7 @@ impl Rule {
 fn program(command: &str, name: &str, env: &BTreeMap<String, String>) -> Option<Program> {
     let words = words(command)?;
     let name = match name {
-        "" => {
-            let last = Path::new(&words[0]).file_name();
-            last.map_or_else(
-                || words[0].clone(),
-                |last| last.to_string_lossy().into_owned(),
-            )
-        }
+        "" => name_of(&words),
         name => name.to_owned(),
     };
     Some(Program {
@@ -169,6 +180,21 @@ fn program(command: &str, name: &str, env: &BTreeMap<String, String>) -> Option<
         words,
         env: env.clone(),
     })
+}
+
+/// The file name of the program, or of the script that an interpreter is given.
+fn name_of(words: &[String]) -> String {
+    let file_name = |word: &String| {
+        let name = Path::new(word).file_name();
+        name.map_or_else(|| word.clone(), |name| name.to_string_lossy().into_owned())
+    };
+    let program = file_name(&words[0]);
+    let bare = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    if !INTERPRETERS.contains(&bare) {
+        return program;
+    }
+    let script = words[1..].iter().find(|word| !word.starts_with('-'));
+    script.map_or(program, file_name)
 }
 
 /// Split as a shell does, without any expansion.
@@ -184,4 +210,44 @@ pub struct Supervisor {
     pub grace_ms: u64,
     /// Size at which a file of a child's output is put aside.
     pub output_file_max_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_is_called_by_its_file_or_by_the_script_it_interprets() {
+        let check = |command: &str, expected: &str| {
+            let found = program(command, "", &BTreeMap::new()).map(|program| program.name);
+            assert_eq!(found.as_deref(), Some(expected), "{command}");
+        };
+        check("/opt/notes --model small", "notes");
+        check("python3 -u '/home/me/my notes.py' x", "my notes.py");
+        check("/usr/bin/python3.12 /a/b.py", "b.py");
+        check("env python3 b.py", "python3");
+        check("node", "node");
+        check("python3 -", "python3");
+        check("shell-notes a", "shell-notes");
+        let named = program("python3 a.py", "mine", &BTreeMap::new());
+        assert_eq!(named.map(|program| program.name).as_deref(), Some("mine"));
+        assert_eq!(program("", "mine", &BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn rule_fits_its_agent_and_its_project_and_those_below() {
+        let rule = |agent: Option<&str>, project: Option<&str>| Rule {
+            agent: agent.map(str::to_owned),
+            project: project.map(str::to_owned),
+            command: String::new(),
+            name: String::new(),
+            env: BTreeMap::new(),
+        };
+        assert!(rule(None, None).fits("codex", None));
+        assert!(rule(Some("codex"), None).fits("codex", Some("/a")));
+        assert!(!rule(Some("codex"), None).fits("claude-code", Some("/a")));
+        assert!(rule(None, Some("/a/b")).fits("codex", Some("/a/b/c")));
+        assert!(!rule(None, Some("/a/b")).fits("codex", Some("/a/bc")));
+        assert!(!rule(None, Some("/a/b")).fits("codex", None));
+    }
 }

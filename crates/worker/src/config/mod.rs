@@ -244,7 +244,12 @@ impl Config {
     fn check(&self, origins: &Origins) -> Result<(), ConfigError> {
         let invalid = |name: &str, problem: &str| {
             // The defaults are sound, so whatever is not was given somewhere.
-            let origin = origins.get(name).map_or("given", String::as_str);
+            // `generator.rule[0].project` was given with `generator.rule`.
+            let depth = name
+                .match_indices(['.', '['])
+                .nth(1)
+                .map_or(name.len(), |(at, _)| at);
+            let origin = origins.get(&name[..depth]).map_or("given", String::as_str);
             invalid(origin, name, problem)
         };
         let at_least_one = [

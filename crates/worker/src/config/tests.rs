@@ -21,7 +21,23 @@ fn environment_goes_before_file_and_file_before_default() {
 
 #[test]
 fn bad_values_name_the_field_and_its_limit() {
-    let cases: [(&str, &str); 7] = [
+    let cases: [(&str, &str); 11] = [
+        (
+            "[[generator.rule]]\nproject = \"~/work\"\n",
+            "generator.rule[0].project must be an absolute path",
+        ),
+        (
+            "[generator]\ncommand = \"a 'b\"\n",
+            "generator.command is not a command line",
+        ),
+        (
+            "[generator.env]\nSESSIOND_TAG = \"x\"\n",
+            "generator.env may not set \"SESSIOND_TAG\"",
+        ),
+        (
+            "[generator]\nbudget_day_usd = -1\n",
+            "generator.budget_day_usd must not be negative",
+        ),
         ("[http]\nprot = 1\n", "http.prot"),
         ("[http]\nport = 70000\n", "at most 65535"),
         (
