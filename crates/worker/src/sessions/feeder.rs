@@ -165,9 +165,6 @@ impl Feeder {
         let generator = match &mut self.generator {
             Some(generator) => generator,
             None => {
-                if let Some(gate) = &self.gate {
-                    gate.hold_slot().await;
-                }
                 let store = &self.context.store;
                 let session = store.session(message.session).await?.ok_or_else(|| {
                     StoreError::Corrupt(format!("session {} has no row", message.session))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sessiond_queue::error::StoreError;
 use sessiond_queue::ids::{SessionId, Timestamp};
 use sessiond_queue::types::Claimed;
+use tokio::sync::Notify;
 
 use super::run::RunShared;
 use super::{Context, left};
@@ -31,6 +32,16 @@ pub(super) enum Gated {
     Again,
 }
 
+/// How a slot was had.
+enum Taking {
+    /// It was there already.
+    Had,
+    /// Meanwhile anything may have happened.
+    Waited,
+    /// The run is to end.
+    Cancelled,
+}
+
 /// One run's gate.
 pub(super) struct Gate {
     context: Arc<Context>,
@@ -38,6 +49,8 @@ pub(super) struct Gate {
     kind: Kind,
     shared: Arc<RunShared>,
     held: Mutex<Held>,
+    /// Rings when a slot was taken.
+    taken: Notify,
 }
 
 /// What the run holds while it may work.
@@ -61,6 +74,7 @@ impl Gate {
             kind,
             shared,
             held: Mutex::default(),
+            taken: Notify::new(),
         }
     }
 
@@ -77,14 +91,21 @@ impl Gate {
         if self.slot().is_some_and(|slot| slot.turn_is_over()) {
             return Ok(Gated::GiveWay);
         }
-        if let Some(gated) = self.stay_in_budget(seen, now).await? {
-            return Ok(gated);
-        }
-        if let Some(gated) = self.pass_breaker(seen).await {
-            return Ok(gated);
-        }
-        if let Some(gated) = self.take_slot().await {
-            return Ok(gated);
+        loop {
+            if let Some(gated) = self.stay_in_budget(seen, clock.now()).await? {
+                return Ok(gated);
+            }
+            if let Some(gated) = self.pass_breaker(seen).await {
+                return Ok(gated);
+            }
+            match self.take_slot().await {
+                Taking::Had => break,
+                // Those before it in the line may have spent the rest, or found the provider away.
+                Taking::Waited => {
+                    self.held().pass.take_if(|pass| !pass.is_trial());
+                }
+                Taking::Cancelled => return Ok(Gated::Again),
+            }
         }
         let claimed = store
             .claim(self.session, self.context.generation, clock.now())
@@ -95,19 +116,14 @@ impl Gate {
         })
     }
 
-    /// Takes a slot for a claim that is held already: its own was given away at the very moment.
-    pub(super) async fn hold_slot(&self) {
-        if self.slot().is_none() {
-            let slot = self.context.admission.slots.acquire(self.session).await;
-            self.held().slot = Some(Arc::new(slot));
-        }
-    }
-
-    /// Waits until the idle generator should give way; for ever without a slot. Cancel-safe.
+    /// Waits until the idle generator should give way: first for the slot, if there is none yet.
+    /// Cancel-safe; only one may wait at a time.
     pub(super) async fn wanted(&self) {
-        match self.slot() {
-            Some(slot) => slot.wanted().await,
-            None => std::future::pending().await,
+        loop {
+            match self.slot() {
+                Some(slot) => return slot.wanted().await,
+                None => self.taken.notified().await,
+            }
         }
     }
 
@@ -149,6 +165,7 @@ impl Gate {
             return Ok(Some(Gated::Blocked { until }));
         }
         let _waiting = self.wait_for(over.to_string());
+        self.held().pass = None;
         let over_at = async {
             match until {
                 Some(until) => tokio::time::sleep(left(until, self.context.clock)).await,
@@ -192,30 +209,34 @@ impl Gate {
         None
     }
 
-    async fn take_slot(&self) -> Option<Gated> {
+    async fn take_slot(&self) -> Taking {
         if let Some(slot) = self.slot() {
             slot.busy();
-            return None;
+            return Taking::Had;
         }
         let _waiting = self.wait_for("every slot is taken".to_owned());
         tokio::select! {
             biased;
             slot = self.context.admission.slots.acquire(self.session) => {
-                self.held().slot = Some(Arc::new(slot));
-                None
+                self.hold(slot);
+                Taking::Waited
             }
-            () = self.shared.token.cancelled() => Some(Gated::Again),
+            () = self.shared.token.cancelled() => Taking::Cancelled,
         }
     }
 
+    fn hold(&self, slot: Slot) {
+        self.held().slot = Some(Arc::new(slot));
+        self.taken.notify_one();
+    }
+
+    /// There is nothing to work just now. What the provider would have been asked with is left to
+    /// others.
     fn rest(&self, claimed: Claimed) -> Gated {
-        let mut held = self.held();
-        // Whoever has nothing to try must not keep the only try.
-        held.pass = None;
-        if let Some(slot) = &held.slot {
+        self.held().pass = None;
+        if let Some(slot) = self.slot() {
             slot.idle();
         }
-        drop(held);
         Gated::Claimed(claimed)
     }
 
