@@ -45,7 +45,8 @@ impl Restarts {
         }
     }
 
-    /// Notes that a start succeeded: those before it do not count any more.
+    /// Notes that a start succeeded, or that none is tried before something is mended: those before
+    /// do not count any more.
     pub fn ready(&mut self) {
         self.failed_at.clear();
     }

@@ -142,6 +142,13 @@ impl Slot {
         self.set_idle_since(None);
     }
 
+    /// Whether the holder waits for messages.
+    pub fn is_idle(&self) -> bool {
+        let state = self.shared.lock();
+        let holder = state.holders.get(&self.ticket);
+        holder.is_some_and(|holder| holder.idle_since.is_some())
+    }
+
     /// Waits until the holder, being idle, should give way. Dropping the future loses nothing; only
     /// one may wait at a time.
     pub async fn wanted(&self) {

@@ -239,7 +239,7 @@ impl Dispatcher {
             return;
         };
         entry.disarm(&mut self.reaper);
-        let shared = Arc::new(RunShared::default());
+        let shared = Arc::new(RunShared::after(std::mem::take(&mut entry.restarts)));
         let unsettled = std::mem::take(&mut entry.unsettled);
         if entry.drain.is_some() {
             shared.drain();
@@ -286,13 +286,19 @@ impl Dispatcher {
         let run = match &mut entry.phase {
             Phase::Running(run) if run.serial == serial => run,
             Phase::Closing(closing) => {
-                closing.run.take_if(|run| run.serial == serial);
+                if let Some(run) = closing.run.take_if(|run| run.serial == serial) {
+                    // For a close that does not come about.
+                    entry.unsettled |= end.may_hold_a_claim();
+                    entry.restarts = std::mem::take(&mut run.shared.restarts());
+                }
                 return;
             }
             Phase::Idle | Phase::Running(_) => return,
         };
         entry.active_ms = entry.active_ms.max(run.shared.active_ms());
         let has_seen_all = run.shared.wake.has_seen_all();
+        entry.restarts = std::mem::take(&mut run.shared.restarts());
+        entry.unsettled |= end.may_hold_a_claim();
         entry.phase = Phase::Idle;
         match end {
             // A session that drains does not wait for a head that is due later.
@@ -310,8 +316,6 @@ impl Dispatcher {
                 self.arm_idle(session, self.context.settings.session.idle_unload_ms);
             }
             RunEnd::CloseSession => {
-                // The run did not wait for a claim that was on its way.
-                entry.unsettled = true;
                 let drain_max = Duration::from_millis(self.context.settings.session.drain_max_ms);
                 let until = self.context.clock.now().after(drain_max);
                 let request = DrainRequest {
@@ -328,7 +332,6 @@ impl Dispatcher {
                 self.arm_idle(session, self.context.settings.session.idle_unload_ms);
             }
             RunEnd::StoreFailed | RunEnd::Cancelled => {
-                entry.unsettled = true;
                 self.arm_due(session, STORE_RETRY);
                 self.arm_idle(session, self.context.settings.session.idle_unload_ms);
             }

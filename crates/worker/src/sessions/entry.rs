@@ -14,6 +14,7 @@ use super::close::RunHandle;
 use super::reaper::Reaper;
 use super::report::{Activity, CloseReport, Depth};
 use super::run::RunShared;
+use crate::admission::Restarts;
 
 /// Where a close is answered.
 pub(super) type Reply = oneshot::Sender<Result<CloseReport, CloseError>>;
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) drain: Option<Box<Drain>>,
     /// Whether a run ended without settling its claim; it is given back before the next claim.
     pub(super) unsettled: bool,
+    /// The failed starts of its generator, while no run counts them.
+    pub(super) restarts: Restarts,
 }
 
 /// Whether and how a session is in work.
@@ -95,6 +98,7 @@ pub(super) fn entry_of(
         due: None,
         drain: None,
         unsettled: false,
+        restarts: Restarts::default(),
     })
 }
 

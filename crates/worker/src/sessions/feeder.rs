@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::gate::Gate;
 use super::run::RunShared;
-use crate::admission::{Next, Restarts};
+use crate::admission::Next;
 use crate::generator::{CloseReason, FailureClass, Generator, IdleEnd, OpenError, Outcome};
 
 /// How often a store that fails is asked to take a finished message before the run gives up on it.
@@ -40,6 +40,8 @@ pub(super) enum Parked {
     CloseSession,
     /// Another session waits for its slot.
     GiveWay,
+    /// Its session has work, but may not do it for so long.
+    Idle,
 }
 
 /// One run's generator, and what is done with it.
@@ -51,7 +53,8 @@ pub(super) struct Feeder {
     generator: Option<Box<dyn Generator>>,
     /// How often in a row the provider was away; the attempt, which is given back, cannot tell.
     unavailable: u32,
-    restarts: Restarts,
+    /// The session's prompts when its generator was started last.
+    prompt_number: i64,
 }
 
 /// What became of a message.
@@ -78,7 +81,7 @@ impl Feeder {
             gate,
             generator: None,
             unavailable: 0,
-            restarts: Restarts::default(),
+            prompt_number: 0,
         }
     }
 
@@ -124,6 +127,8 @@ impl Feeder {
     /// Waits until the idle generator is to be closed, or its slot given back; for ever if there is
     /// neither. Cancel-safe.
     pub(super) async fn parked(&mut self) -> Parked {
+        let idle_end = Duration::from_millis(self.context.settings.session.generator_idle_end_ms);
+        let has_generator = self.generator.is_some();
         let ended = async {
             match &mut self.generator {
                 Some(generator) => generator.idle().await,
@@ -136,12 +141,19 @@ impl Feeder {
                 None => std::future::pending().await,
             }
         };
+        let idle = async {
+            match &self.gate {
+                Some(_) if has_generator => tokio::time::sleep(idle_end).await,
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
             end = ended => match end {
                 IdleEnd::Ended => Parked::Ended,
                 IdleEnd::CloseSession => Parked::CloseSession,
             },
             () = wanted => Parked::GiveWay,
+            () = idle => Parked::Idle,
         }
     }
 
@@ -149,6 +161,17 @@ impl Feeder {
     pub(super) async fn give_way(&mut self) {
         self.close(CloseReason::Slot).await;
         if let Some(gate) = &self.gate {
+            gate.leave();
+        }
+    }
+
+    /// Closes the generator and gives its slot back, unless it is about to get a message.
+    pub(super) async fn leave_idle(&mut self) {
+        if let Some(gate) = &self.gate
+            && gate.is_idle()
+        {
+            let gate = Arc::clone(gate);
+            self.close(CloseReason::Idle).await;
             gate.leave();
         }
     }
@@ -169,6 +192,7 @@ impl Feeder {
                 let session = store.session(message.session).await?.ok_or_else(|| {
                     StoreError::Corrupt(format!("session {} has no row", message.session))
                 })?;
+                self.prompt_number = session.prompt_number;
                 let checkpoint = store.checkpoint(message.session).await?;
                 let opened = tokio::select! {
                     opened = self.context.factory.open(&session, checkpoint) => opened,
@@ -176,7 +200,7 @@ impl Feeder {
                 };
                 match opened {
                     Ok(generator) => {
-                        self.restarts.ready();
+                        self.shared.restarts().ready();
                         self.shared.set_restarts(0);
                         self.shared.set_about(Some(generator.about()));
                         self.generator.insert(generator)
@@ -229,6 +253,10 @@ impl Feeder {
                 retry_after,
             } => (class, reason, retry_after),
         };
+        if let (Some(gate), FailureClass::Unavailable) = (&self.gate, class) {
+            // Before it is closed, which may take a while: nobody else is to ask meanwhile.
+            gate.provider_is_away(&reason, retry_after);
+        }
         self.close(CloseReason::Rewind).await;
         tracing::warn!(
             session.id = %message.session, message.id = %message.id, attempt = message.attempt,
@@ -241,13 +269,7 @@ impl Feeder {
                 self.unavailable += 1;
                 let until = now.after(after(self.unavailable));
                 // A program waits at its kind's breaker, which another session may close earlier.
-                let not_before = match &self.gate {
-                    Some(gate) => {
-                        gate.provider_is_away(&reason, retry_after);
-                        None
-                    }
-                    None => Some(until),
-                };
+                let not_before = self.gate.is_none().then_some(until);
                 let why = ReleaseWhy::GiveBack { reason, not_before };
                 (why, Settled::Unavailable(until))
             }
@@ -271,13 +293,17 @@ impl Feeder {
         let message = &claim.message;
         let settings = &self.context.settings.generator;
         let window = Duration::from_millis(settings.restart_window_ms);
-        let next = self
-            .restarts
-            .failed(Instant::now(), settings.restart_max, window);
         let reason = error.reason;
-        let (failures, gives_up) = match next {
-            Next::Again { failures } => (failures, error.is_final),
-            Next::GiveUp => (0, true),
+        let (failures, gives_up) = {
+            let mut restarts = self.shared.restarts();
+            match restarts.failed(Instant::now(), settings.restart_max, window) {
+                Next::Again { .. } if error.is_final => {
+                    restarts.ready();
+                    (0, true)
+                }
+                Next::Again { failures } => (failures, false),
+                Next::GiveUp => (0, true),
+            }
         };
         self.shared.set_restarts(failures);
         tracing::warn!(
@@ -296,6 +322,13 @@ impl Feeder {
         let now = self.context.clock.now();
         let (store, session) = (&self.context.store, message.session);
         match store.set_failing(session, Some(&reason), now).await {
+            // A prompt that came during the start has asked for another one.
+            Ok(row) if row.prompt_number != self.prompt_number => {
+                match store.set_failing(session, None, now).await {
+                    Err(SessionError::Store(error)) => Err(SettleError::Store(error)),
+                    Ok(_) | Err(_) => Ok(Settled::Otherwise),
+                }
+            }
             Ok(_) => Ok(Settled::Failing),
             Err(SessionError::Store(error)) => Err(SettleError::Store(error)),
             // It was purged meanwhile.

@@ -127,6 +127,11 @@ impl Gate {
         }
     }
 
+    /// Whether the generator is neither at work nor about to be.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slot().is_none_or(|slot| slot.is_idle())
+    }
+
     /// Gives the slot back; the generator is closed.
     pub(super) fn leave(&self) {
         *self.held() = Held::default();

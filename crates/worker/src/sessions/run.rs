@@ -5,7 +5,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use sessiond_queue::error::StoreError;
@@ -18,6 +18,7 @@ use super::feeder::{Feeder, Parked, Settled};
 use super::gate::Gate;
 use super::stream::{Item, StreamEnd, claims};
 use super::wake::Wake;
+use crate::admission::Restarts;
 use crate::generator::{About, CloseReason};
 
 /// What a run and the dispatcher share.
@@ -37,6 +38,8 @@ pub(super) struct RunShared {
     cancel: Notify,
     /// [`Context::uptime_ms`] when a message was last settled.
     active_ms: AtomicU64,
+    /// The starts of its generator that failed lately, earlier runs' too.
+    restarts: Mutex<Restarts>,
     /// What people are told of the run.
     shown: Mutex<Shown>,
 }
@@ -53,6 +56,19 @@ pub(super) struct Shown {
 }
 
 impl RunShared {
+    /// Of a run that goes on counting the failed starts of the one before it.
+    pub(super) fn after(restarts: Restarts) -> Self {
+        let shared = Self::default();
+        shared.set_restarts(restarts.count());
+        *shared.restarts() = restarts;
+        shared
+    }
+
+    /// The starts of its generator that failed lately, earlier runs' too.
+    pub(super) fn restarts(&self) -> MutexGuard<'_, Restarts> {
+        self.restarts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets the run end as soon as nothing is due.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
@@ -83,6 +99,10 @@ impl RunShared {
 
     /// Tells that a message was cancelled. If it is in work, the work is abandoned.
     pub(super) fn cancel(&self, message: MessageId) {
+        if self.working_on().is_some_and(|other| other != message) {
+            // It stood behind that one, whose own cancel must not be forgotten for it.
+            return;
+        }
         self.cancelled.store(message.0, Ordering::Release);
         self.cancel.notify_one();
     }
@@ -136,6 +156,17 @@ pub(super) enum RunEnd {
     Cancelled,
     /// The store failed; to be tried again later.
     StoreFailed,
+}
+
+impl RunEnd {
+    /// Whether a claim may be left: one that could not be settled, or that was on its way and was
+    /// not waited for.
+    pub(super) fn may_hold_a_claim(self) -> bool {
+        match self {
+            Self::StoreFailed | Self::Cancelled | Self::CloseSession => true,
+            Self::Quiet { .. } | Self::Failing | Self::Blocked { .. } => false,
+        }
+    }
 }
 
 /// Feeds `session`'s generator until its stream ends. With `unsettled` the claim that an earlier
@@ -222,6 +253,10 @@ async fn feed_all(
                 }
                 Parked::GiveWay => {
                     feeder.give_way().await;
+                    continue;
+                }
+                Parked::Idle => {
+                    feeder.leave_idle().await;
                     continue;
                 }
                 Parked::CloseSession => break RunEnd::CloseSession,

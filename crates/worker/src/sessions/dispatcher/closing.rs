@@ -259,8 +259,12 @@ impl Dispatcher {
 
     /// Takes a session back into memory whose close did not come about.
     fn keep(&mut self, session: SessionId, mut entry: Entry, run: Option<Run>) {
-        if let Some(run) = run {
-            entry.phase = Phase::Running(Box::new(run));
+        match run {
+            // Nothing will be heard of it, or only what is not asked any more: it was aborted, or
+            // has ended just now.
+            Some(run) if run.handle.ended.is_cancelled() => entry.unsettled = true,
+            Some(run) => entry.phase = Phase::Running(Box::new(run)),
+            None => {}
         }
         self.entries.insert(session, entry);
     }

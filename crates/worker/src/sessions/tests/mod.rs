@@ -3,6 +3,8 @@
 
 mod faults;
 mod flaky;
+mod program;
+mod programs;
 mod storm;
 
 use std::sync::Arc;
@@ -42,20 +44,30 @@ struct Part {
 
 /// A dispatcher over `store`, with short backoffs.
 fn start(store: Arc<dyn Store>, part: Arc<Part>, tune: impl FnOnce(&mut Config)) -> Sessions {
+    let factory = Arc::new(Factory(Arc::clone(&part)));
+    Sessions::start(context(store, factory, part, tune))
+}
+
+fn context(
+    store: Arc<dyn Store>,
+    factory: Arc<dyn GeneratorFactory>,
+    part: Arc<Part>,
+    tune: impl FnOnce(&mut Config),
+) -> Arc<Context> {
     let mut settings = Config::default();
     settings.queue.backoff_base_ms = 5;
     tune(&mut settings);
-    Sessions::start(Arc::new(Context {
+    Arc::new(Context {
         store,
         generation: Generation(1),
         clock: Clock,
+        admission: Admission::new(&settings.generator),
         settings: Arc::new(settings),
-        factory: Arc::new(Factory(Arc::clone(&part))),
-        admission: Admission::new(&Config::default().generator),
+        factory,
         processes: Arc::new(NoProcesses),
         index: Arc::new(Index(part)),
         started: Instant::now(),
-    }))
+    })
 }
 
 fn event(key: &str, effect: Effect) -> Enqueue {
