@@ -209,17 +209,15 @@ async fn prepare(
     if !context.settings.generator.has_programs() {
         return Ok(Prepared::Gate(None));
     }
+    // Look before the row is read: whatever would make it another one wakes the run after it. Its
+    // end says so of a session that was purged or is failing, or it would be run again and again.
+    shared.wake.look();
     let Some(row) = context.store.session(session).await? else {
         // It was purged since it was woken.
         return Ok(Prepared::End(RunEnd::Quiet { due: None }));
     };
-    // Before the look at it: a prompt clears it and wakes.
     if row.failing.is_some() {
-        shared.wake.look();
-        let row = context.store.session(session).await?;
-        if row.is_some_and(|row| row.failing.is_some()) {
-            return Ok(Prepared::End(RunEnd::Failing));
-        }
+        return Ok(Prepared::End(RunEnd::Failing));
     }
     let kind = context.factory.kind(&row);
     let gate = kind.is_program.then(|| {

@@ -90,7 +90,10 @@ impl Store for Flaky {
         o: Generation,
         n: Timestamp,
     ) -> Result<Claimed, StoreError> {
-        self.inner.claim(s, o, n).await
+        let claimed = self.inner.claim(s, o, n).await;
+        // It is done, and who asked for it may be gone before it is told.
+        tokio::task::yield_now().await;
+        claimed
     }
     async fn confirm(&self, c: Confirm, n: Timestamp) -> Result<(), SettleError> {
         self.inner.confirm(c, n).await
@@ -181,7 +184,9 @@ impl Store for Flaky {
         self.inner.unfinished().await
     }
     async fn due_at(&self, s: SessionId) -> Result<Option<Timestamp>, StoreError> {
-        self.inner.due_at(s).await
+        let due_at = self.inner.due_at(s).await;
+        tokio::task::yield_now().await;
+        due_at
     }
     async fn checkpoint(&self, s: SessionId) -> Result<Option<String>, StoreError> {
         self.inner.checkpoint(s).await

@@ -4,6 +4,7 @@
 mod faults;
 mod flaky;
 mod program;
+mod program_storm;
 mod programs;
 mod storm;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sessiond_queue::ids::{MessageId, SessionId};
 use sessiond_queue::store::Store;
-use sessiond_queue::types::{Effect, Life, Session, State, Usage};
+use sessiond_queue::types::{CloseDepth, Effect, Life, Session, State, Usage};
 use tokio::time::Instant;
 
 use super::flaky::Flaky;
@@ -330,6 +330,26 @@ async fn claim_of_a_run_that_failed_under_a_close_is_given_back() {
     rig.until_open(0).await;
     rig.store.mark_closing.open();
     rig.until_state(message, State::Done).await;
+}
+
+#[tokio::test]
+async fn drain_of_a_session_that_was_purged_is_over() {
+    let rig = Rig::new(1, |_| {});
+    let (session, _) = rig.put("a", Effect::None).await;
+    let now = Clock.now();
+    let store = &rig.store.inner;
+    let marked = store.mark_closing(session, CloseDepth::Purge, false, now);
+    marked.await.expect("it is there");
+    store.purge_rows(session, now).await.expect("marked");
+    store.finish_close(session, now).await.expect("purged");
+    let drain_until = now.after(Duration::from_secs(3_600));
+    rig.sessions
+        .wake(session, &Effect::End { drain_until })
+        .await;
+    rig.until("end of the drain", async || {
+        rig.sessions.live().await.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
