@@ -286,8 +286,9 @@ impl Dispatcher {
         let run = match &mut entry.phase {
             Phase::Running(run) if run.serial == serial => run,
             Phase::Closing(closing) => {
-                if let Some(run) = closing.run.take_if(|run| run.serial == serial) {
-                    // For a close that does not come about.
+                // It keeps its slot until the close is done. What it leaves is for a close that does
+                // not come about.
+                if let Some(run) = closing.run.as_ref().filter(|run| run.serial == serial) {
                     entry.unsettled |= end.may_hold_a_claim();
                     entry.restarts = std::mem::take(&mut run.shared.restarts());
                 }

@@ -71,7 +71,7 @@ pub(super) struct DrainRequest {
 
 /// A close under way.
 pub(super) struct Closing {
-    /// The run that is being stopped, until it has ended.
+    /// The run that is being stopped, or has been.
     pub(super) run: Option<Run>,
     pub(super) depth: Depth,
     /// Whether a start or a prompt takes it back.

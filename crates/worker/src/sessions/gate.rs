@@ -48,17 +48,10 @@ pub(super) struct Gate {
     session: SessionId,
     kind: Kind,
     shared: Arc<RunShared>,
-    held: Mutex<Held>,
+    /// Kept until a message has shown whether the provider is there.
+    pass: Mutex<Option<Pass>>,
     /// Rings when a slot was taken.
     taken: Notify,
-}
-
-/// What the run holds while it may work.
-#[derive(Default)]
-struct Held {
-    slot: Option<Arc<Slot>>,
-    /// Kept until a message has shown whether the provider is there.
-    pass: Option<Pass>,
 }
 
 impl Gate {
@@ -73,7 +66,7 @@ impl Gate {
             session,
             kind,
             shared,
-            held: Mutex::default(),
+            pass: Mutex::default(),
             taken: Notify::new(),
         }
     }
@@ -102,7 +95,7 @@ impl Gate {
                 Taking::Had => break,
                 // Those before it in the line may have spent the rest, or found the provider away.
                 Taking::Waited => {
-                    self.held().pass.take_if(|pass| !pass.is_trial());
+                    self.pass().take_if(|pass| !pass.is_trial());
                 }
                 Taking::Cancelled => return Ok(Gated::Again),
             }
@@ -134,13 +127,14 @@ impl Gate {
 
     /// Gives the slot back; the generator is closed.
     pub(super) fn leave(&self) {
-        *self.held() = Held::default();
+        *self.pass() = None;
+        *self.shared.slot() = None;
     }
 
     /// The provider answered.
     pub(super) fn provider_is_there(&self) {
         self.context.admission.breakers.success(&self.kind.name);
-        self.held().pass = None;
+        *self.pass() = None;
     }
 
     /// The provider is away: every session of this kind waits.
@@ -149,7 +143,7 @@ impl Gate {
         let wait = breakers.unavailable(&self.kind.name, reason, retry_after);
         let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(generator = %self.kind.name, retry_ms, "provider unavailable");
-        self.held().pass = None;
+        *self.pass() = None;
     }
 
     /// Whether the session may work at all is for its budget to say.
@@ -170,7 +164,7 @@ impl Gate {
             return Ok(Some(Gated::Blocked { until }));
         }
         let _waiting = self.wait_for(over.to_string());
-        self.held().pass = None;
+        *self.pass() = None;
         let over_at = async {
             match until {
                 Some(until) => tokio::time::sleep(left(until, self.context.clock)).await,
@@ -188,7 +182,7 @@ impl Gate {
     async fn pass_breaker(&self, seen: u64) -> Option<Gated> {
         let breakers = &self.context.admission.breakers;
         let open = breakers.is_open(&self.kind.name);
-        if let Some(pass) = &self.held().pass
+        if let Some(pass) = &*self.pass()
             && (open.is_none() || matches!(pass, Pass::Trial(_)))
         {
             return None;
@@ -210,7 +204,7 @@ impl Gate {
             () = self.shared.token.cancelled() => return Some(Gated::Again),
         };
         drop(waiting);
-        self.held().pass = Some(pass);
+        *self.pass() = Some(pass);
         None
     }
 
@@ -231,14 +225,14 @@ impl Gate {
     }
 
     fn hold(&self, slot: Slot) {
-        self.held().slot = Some(Arc::new(slot));
+        *self.shared.slot() = Some(Arc::new(slot));
         self.taken.notify_one();
     }
 
     /// There is nothing to work just now. What the provider would have been asked with is left to
     /// others.
     fn rest(&self, claimed: Claimed) -> Gated {
-        self.held().pass = None;
+        *self.pass() = None;
         if let Some(slot) = self.slot() {
             slot.idle();
         }
@@ -256,11 +250,11 @@ impl Gate {
     }
 
     fn slot(&self) -> Option<Arc<Slot>> {
-        self.held().slot.clone()
+        self.shared.slot().clone()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pass(&self) -> MutexGuard<'_, Option<Pass>> {
+        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

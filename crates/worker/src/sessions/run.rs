@@ -18,7 +18,7 @@ use super::feeder::{Feeder, Parked, Settled};
 use super::gate::Gate;
 use super::stream::{Item, StreamEnd, claims};
 use super::wake::Wake;
-use crate::admission::Restarts;
+use crate::admission::{Restarts, Slot};
 use crate::generator::{About, CloseReason};
 
 /// What a run and the dispatcher share.
@@ -40,6 +40,9 @@ pub(super) struct RunShared {
     active_ms: AtomicU64,
     /// The starts of its generator that failed lately, earlier runs' too.
     restarts: Mutex<Restarts>,
+    /// The slot of its program. Here, so that a run that is aborted keeps it until its close has
+    /// ended the program.
+    slot: Mutex<Option<Arc<Slot>>>,
     /// What people are told of the run.
     shown: Mutex<Shown>,
 }
@@ -67,6 +70,11 @@ impl RunShared {
     /// The starts of its generator that failed lately, earlier runs' too.
     pub(super) fn restarts(&self) -> MutexGuard<'_, Restarts> {
         self.restarts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slot of its program.
+    pub(super) fn slot(&self) -> MutexGuard<'_, Option<Arc<Slot>>> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the run end as soon as nothing is due.
@@ -238,7 +246,7 @@ async fn feed_all(
         Arc::clone(context),
         session,
         Arc::clone(shared),
-        gate
+        gate.clone()
     ));
     let end = loop {
         let item = tokio::select! {
@@ -293,6 +301,13 @@ async fn feed_all(
         _ => CloseReason::Session,
     };
     feeder.close(reason).await;
+    if let Some(gate) = gate
+        && !shared.token.is_cancelled()
+    {
+        // Otherwise a start that was interrupted may still be on its way to its end, and the close
+        // waits for that.
+        gate.leave();
+    }
     end
 }
 

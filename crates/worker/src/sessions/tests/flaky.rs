@@ -19,6 +19,7 @@ pub(super) struct Flaky {
     pub(super) release: Trouble,
     pub(super) session: Trouble,
     pub(super) mark_closing: Trouble,
+    pub(super) release_session: Trouble,
 }
 
 /// What an operation meets.
@@ -72,6 +73,7 @@ impl Flaky {
             release: Trouble::none(),
             session: Trouble::none(),
             mark_closing: Trouble::none(),
+            release_session: Trouble::none(),
         }
     }
 }
@@ -108,6 +110,7 @@ impl Store for Flaky {
         r: &str,
         n: Timestamp,
     ) -> Result<u64, StoreError> {
+        self.release_session.pass().await?;
         self.inner.release_session(s, r, n).await
     }
     async fn rescue(&self, o: Generation, n: Timestamp) -> Result<Rescued, StoreError> {

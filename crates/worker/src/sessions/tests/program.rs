@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sessiond_queue::types::{Message, Session, Usage};
@@ -29,6 +30,8 @@ pub(super) struct Programs {
     pub(super) closing: Door,
     /// Rings those that wait for messages: they ask for their session to be closed.
     pub(super) ask: watch::Sender<bool>,
+    /// How long a message takes.
+    pub(super) work_ms: AtomicU64,
     /// Starts so far, those that failed too.
     pub(super) starts: AtomicU64,
     /// How many are open, and how many were at most.
@@ -68,6 +71,7 @@ impl Programs {
             working: Door::open_one(),
             closing: Door::open_one(),
             ask: watch::Sender::new(false),
+            work_ms: AtomicU64::new(0),
             starts: AtomicU64::new(0),
             open: AtomicU64::new(0),
             open_most: AtomicU64::new(0),
@@ -169,6 +173,10 @@ impl Generator for Program {
 
     async fn work(&mut self, message: &Message) -> Outcome {
         self.0.working.pass().await;
+        let work_ms = self.0.work_ms.load(Ordering::SeqCst);
+        if work_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(work_ms)).await;
+        }
         let work = Arc::clone(&*self.0.work.lock().expect("no panic"));
         work(message)
     }

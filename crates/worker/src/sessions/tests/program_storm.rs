@@ -68,6 +68,8 @@ impl Storm {
                 settings.generator.breaker_cap_ms = 4;
                 settings.queue.backoff_base_ms = 1;
                 settings.queue.backoff_cap_ms = 4;
+                // Some works are aborted.
+                settings.session.generator_stop_wait_ms = [1, 600_000][(round / 2 % 2) as usize];
                 settings.session.generator_idle_end_ms = [1, 20, 600_000][(round % 3) as usize];
                 settings.session.idle_unload_ms = [1, 600_000][(round / 3 % 2) as usize];
             },
@@ -107,6 +109,7 @@ impl Storm {
         self.store.session.open();
         self.store.release.open();
         self.store.mark_closing.open();
+        self.store.release_session.open();
     }
 
     async fn send(&self, number: u64, effect: Effect) -> (SessionId, MessageId) {
@@ -150,12 +153,17 @@ impl Storm {
             9 => self.store.session.fail_once(),
             10 => self.store.release.fail_once(),
             11 => self.store.mark_closing.fail_once(),
+            22 => self.store.release_session.fail_once(),
+            23 => {
+                let work_ms = random.below(5);
+                self.programs.work_ms.store(work_ms, Ordering::SeqCst);
+            }
             12 => {
                 let asks = random.below(2) == 0;
                 self.programs.ask.send_replace(asks);
             }
             13..18 => tokio::time::sleep(Duration::from_millis(random.below(4))).await,
-            18..21 => tokio::task::yield_now().await,
+            18..=21 => tokio::task::yield_now().await,
             _ => {}
         }
     }
