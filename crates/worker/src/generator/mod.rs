@@ -68,6 +68,8 @@ pub struct OpenError {
     /// Whether trying again is of no use before something is mended: its program is missing or
     /// may not be run.
     pub is_final: bool,
+    /// Whether the worker is stopping, which says nothing of the generator.
+    pub is_stopping: bool,
 }
 
 /// Why a waiting generator is not to be given a message any more.

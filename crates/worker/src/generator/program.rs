@@ -158,6 +158,7 @@ fn not_started(error: &SpawnError) -> OpenError {
     OpenError {
         reason: chain(error),
         is_final,
+        is_stopping: matches!(error, SpawnError::Stopping { .. }),
     }
 }
 
@@ -166,5 +167,6 @@ fn passing(reason: String) -> OpenError {
     OpenError {
         reason,
         is_final: false,
+        is_stopping: false,
     }
 }

@@ -205,6 +205,12 @@ impl Feeder {
                         self.shared.set_about(Some(generator.about()));
                         self.generator.insert(generator)
                     }
+                    Err(error) if error.is_stopping => {
+                        // Every run is about to be told to end; until then there is no use in
+                        // another try.
+                        self.shared.token.cancelled().await;
+                        return Ok(Worked::Interrupted);
+                    }
                     Err(error) => return Ok(Worked::NotReady(error)),
                 }
             }

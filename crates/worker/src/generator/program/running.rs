@@ -98,7 +98,10 @@ impl Running {
                 running.introduce(ready);
                 return Ok(running);
             }
-            Ok(Event::Refused { reason, is_final }) => OpenError { reason, is_final },
+            Ok(Event::Refused { reason, is_final }) => OpenError {
+                is_final,
+                ..passing(reason)
+            },
             Ok(event) => unreachable!("{event:?} is no answer to open"),
             Err(unanswered) => {
                 let reason = running.give_up(&unanswered).await;

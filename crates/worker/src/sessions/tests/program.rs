@@ -118,6 +118,7 @@ pub(super) fn not_ready() -> OpenError {
     OpenError {
         reason: "ordered".to_owned(),
         is_final: false,
+        is_stopping: false,
     }
 }
 

@@ -16,7 +16,7 @@ use super::{LIMIT, context, event};
 use crate::admission::{Admission, Slot};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::generator::FailureClass;
+use crate::generator::{FailureClass, OpenError};
 use crate::sessions::{Context, Depth, Sessions};
 
 struct Rig {
@@ -235,6 +235,24 @@ async fn failed_starts_count_through_the_ends_of_runs() {
     rig.programs.on_start(|_| Ok(()));
     rig.sessions.restart(session).await.expect("it is there");
     rig.until_state(message, State::Done).await;
+}
+
+#[tokio::test]
+async fn start_that_the_workers_stop_refuses_does_not_count() {
+    let rig = Rig::new(1, |settings| settings.generator.restart_max = 0);
+    rig.programs.on_start(|_| {
+        Err(OpenError {
+            is_stopping: true,
+            ..not_ready()
+        })
+    });
+    let (session, message) = rig.send("a", Effect::None).await;
+    rig.until("start", async || rig.programs.starts() == 1)
+        .await;
+    rig.sessions.shutdown(Instant::now() + LIMIT).await;
+    assert_eq!(rig.programs.starts(), 1);
+    assert_eq!(rig.row(session).await.failing, None);
+    rig.until_state(message, State::Pending).await;
 }
 
 #[tokio::test]
