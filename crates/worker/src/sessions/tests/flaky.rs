@@ -20,6 +20,8 @@ pub(super) struct Flaky {
     pub(super) session: Trouble,
     pub(super) mark_closing: Trouble,
     pub(super) release_session: Trouble,
+    /// Of the answer: the claim itself is done.
+    pub(super) claimed: Trouble,
 }
 
 /// What an operation meets.
@@ -74,6 +76,7 @@ impl Flaky {
             session: Trouble::none(),
             mark_closing: Trouble::none(),
             release_session: Trouble::none(),
+            claimed: Trouble::none(),
         }
     }
 }
@@ -95,6 +98,7 @@ impl Store for Flaky {
         let claimed = self.inner.claim(s, o, n).await;
         // It is done, and who asked for it may be gone before it is told.
         tokio::task::yield_now().await;
+        self.claimed.pass().await?;
         claimed
     }
     async fn confirm(&self, c: Confirm, n: Timestamp) -> Result<(), SettleError> {

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::generator::FailureClass;
 use crate::sessions::{Context, Depth, Sessions};
 
-const ROUNDS: u64 = 30;
+const ROUNDS: u64 = 12;
 const PRODUCERS: u64 = 6;
 const STEPS: u64 = 60;
 const SESSIONS: u64 = 8;

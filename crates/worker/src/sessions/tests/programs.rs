@@ -371,6 +371,41 @@ async fn drain_of_a_session_that_was_purged_is_over() {
 }
 
 #[tokio::test]
+async fn claim_on_its_way_when_the_program_asks_for_the_end_is_given_back() {
+    let rig = Rig::new(1, |_| {});
+    let (session, first) = rig.send("a", Effect::Start).await;
+    rig.until_state(first, State::Done).await;
+    rig.store.claimed.shut();
+    let (_, second) = rig.send("a", Effect::None).await;
+    rig.until_state(second, State::Claimed).await;
+    rig.programs.ask.send_replace(true);
+    rig.until_open(0).await;
+    rig.programs.ask.send_replace(false);
+    rig.store.claimed.open();
+    rig.until_state(second, State::Done).await;
+    rig.until("end", async || rig.row(session).await.life == Life::Ended)
+        .await;
+}
+
+#[tokio::test]
+async fn cancel_of_a_message_behind_it_does_not_hide_the_cancel_of_the_one_in_work() {
+    let rig = Rig::new(1, |_| {});
+    rig.programs.working.shut();
+    let (_, in_work) = rig.send("a", Effect::None).await;
+    let (_, behind) = rig.send("a", Effect::None).await;
+    rig.until("work", async || {
+        rig.sessions.live().await[0].working_on == Some(in_work)
+    })
+    .await;
+    for message in [in_work, behind] {
+        let cancelled = rig.store.cancel(message, Clock.now()).await;
+        let cancelled = cancelled.expect("not settled");
+        rig.sessions.cancelled(&cancelled).await;
+    }
+    rig.until_open(0).await;
+}
+
+#[tokio::test]
 async fn close_interrupts_a_wait_for_a_slot_a_provider_and_a_budget() {
     for what in ["slot", "provider", "budget"] {
         let rig = Rig::new(1, |settings| {
