@@ -43,8 +43,8 @@ async fn lines_that_mean_nothing_are_ignored() {
     )
     .await;
     check(
-        r#"ready; next; echo '{"type":"result"}'; done_
-           next; echo '{"type":"failure","id":1}'; done_"#,
+        r#"ready; next; echo '{"type":"result","ids":[999]}'; done_
+           next; echo '{"type":"failure","id":999}'; done_"#,
         "2 lines of its output ignored: 2 invalid",
     )
     .await;
@@ -60,7 +60,7 @@ async fn replies_about_other_messages_are_ignored() {
     check(
         r#"say() { echo '{"type":"result","ids":['$1'],"results":[],"checkpoint":1}'; }
            fail() { echo '{"type":"failure","id":'$1',"class":"poison","reason":"r"}'; }
-           say 41; ready; next; say 99; say; fail 40; done_; say 41; next; say 41; fail 41; done_"#,
+           say 41; ready; next; say 99; say 98; fail 40; done_; say 41; next; say 41; fail 41; done_"#,
         "7 lines of its output ignored: 6 other message, 1 before ready",
     )
     .await;
@@ -74,9 +74,17 @@ async fn unusable_reply_to_the_message_fails_its_attempt_only() {
         next; echo '{"type":"result","ids":['$id',9],"results":[]}'
         next; echo '{"type":"result","ids":['$id'],"results":[],"usage":{"cost_usd":-1}}'
         next; echo '{"type":"result","ids":['$id'],"results":[{}]}'
+        next; echo '{"type":"result","ids":["'$id'"],"results":[]}'
+        next; echo '{"type":"failure","class":"retry","reason":"r"}'
         next; done_; next"#;
     let mut generator = stage.ready(script).await;
-    for expected in ["names 2 messages", "cost_usd outside", "missing field"] {
+    for expected in [
+        "names 2 messages",
+        "cost_usd outside",
+        "missing field",
+        "expected i64",
+        "missing field `id`",
+    ] {
         let reason = failed(generator.work(&stage.message(7)).await);
         assert!(reason.contains(expected), "{reason}");
     }
@@ -122,21 +130,25 @@ fn own_status_kb(name: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn line_of_100_mib_costs_no_memory() {
     let stage = Stage::new().await;
-    let script = r"
-        ready
-        next; head -c 104857600 /dev/zero | tr '\0' x; echo; done_
-        next; head -c 5000000 /dev/zero | tr '\0' x; exit 1";
-    let mut generator = stage.ready(script).await;
-    let before_kb = own_status_kb("VmHWM:");
-    done(generator.work(&stage.message(1)).await);
-    let grown_kb = own_status_kb("VmHWM:") - before_kb;
-    // The limit of a line is 4 MiB.
-    assert!(grown_kb < 48 << 10, "grew by {grown_kb} kB");
-    let reason = failed(generator.work(&stage.message(2)).await);
-    assert_eq!(
-        reason,
-        "exited with code 1 (2 lines of its output ignored: 2 too long)"
-    );
+    for (said, bytes) in [
+        (
+            r"head -c 104857600 /dev/zero | tr '\0' x; echo; done_",
+            104_857_600,
+        ),
+        (r"head -c 5000000 /dev/zero | tr '\0' x; exit 1", 5_000_000),
+    ] {
+        let mut generator = stage.ready(&format!("ready\nnext; {said}")).await;
+        let before_kb = own_status_kb("VmHWM:");
+        let reason = failed(generator.work(&stage.message(1)).await);
+        let grown_kb = own_status_kb("VmHWM:") - before_kb;
+        assert!(
+            reason.starts_with(&format!("it sent a line of {bytes} bytes")),
+            "{reason}"
+        );
+        // The limit of a line is 4 MiB.
+        assert!(grown_kb < 48 << 10, "grew by {grown_kb} kB");
+        generator.close(CloseReason::Rewind).await;
+    }
     stage.assert_empty();
 }
 

@@ -165,6 +165,19 @@ fn failing_session_stays_so_across_a_restart_of_the_worker() {
 }
 
 #[test]
+fn failing_session_is_not_so_any_more_once_the_digest_works_it() {
+    let mut programs = Programs::new("exit-at-start");
+    let worker = programs.home.start();
+    failing_session(&programs, worker.api());
+    worker.stop();
+    programs.home.unset("generator.command");
+    let worker = programs.home.start();
+    worker.wait_idle();
+    assert_eq!(worker.api().session(NAME).session.failing, None);
+    assert_eq!(worker.api().doctor().verdict, Verdict::Ok);
+}
+
+#[test]
 fn only_the_message_that_kills_the_program_is_dead_and_it_can_be_redriven() {
     let programs = Programs::new("die-on Seventh").with("queue.attempt_max", 3);
     let worker = programs.home.start();

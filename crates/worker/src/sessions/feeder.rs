@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use sessiond_queue::error::{SessionError, SettleError, StoreError};
-use sessiond_queue::ids::{MessageId, Timestamp};
+use sessiond_queue::ids::{MessageId, SessionId, Timestamp};
 use sessiond_queue::types::{Claim, Confirm, Message, Release, ReleaseWhy, Released};
 use tokio::time::Instant;
 
@@ -200,6 +200,10 @@ impl Feeder {
                 };
                 match opened {
                     Ok(generator) => {
+                        if session.failing.is_some() {
+                            // It was another generator's failure: the configuration is another.
+                            clear_failing(&self.context, message.session).await?;
+                        }
                         self.shared.restarts().ready();
                         self.shared.set_restarts(0);
                         self.shared.set_about(Some(generator.about()));
@@ -383,6 +387,15 @@ impl Feeder {
                 settled => return settled,
             }
         }
+    }
+}
+
+async fn clear_failing(context: &Context, session: SessionId) -> Result<(), StoreError> {
+    let now = context.clock.now();
+    match context.store.set_failing(session, None, now).await {
+        Err(SessionError::Store(error)) => Err(error),
+        // A session that is gone has nothing to clear.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

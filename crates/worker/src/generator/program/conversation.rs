@@ -3,9 +3,9 @@
 //! It is fed the lines in their order and says what follows from each. It knows neither time nor
 //! processes: patience, exits and what is done about a disorder are the generator's.
 //!
-//! A rule runs through it: a line that names the message in work and cannot be accepted fails the
-//! attempt at once, so that nothing waits for a reply that was given already; any other line that
-//! does not fit is ignored and counted.
+//! A rule runs through it: a line that must be the reply to the message in work and cannot be
+//! accepted fails the attempt at once, so that nothing waits for a reply that was given already;
+//! any other line that does not fit is ignored and counted.
 
 use std::fmt;
 use std::time::Duration;
@@ -134,7 +134,15 @@ impl Conversation {
     pub(super) fn hear(&mut self, line: &Line) -> Event {
         let bytes = match line {
             Line::Bytes(bytes) => bytes,
-            Line::TooLong { .. } => return self.ignore(Disorder::TooLong),
+            Line::TooLong { bytes } => {
+                return match self.phase {
+                    // Nothing but a reply is so long; nobody knows what it was.
+                    Phase::Working(_) => self.failed(format!(
+                        "it sent a line of {bytes} bytes, over the limit (generator.line_max_bytes)"
+                    )),
+                    Phase::Starting | Phase::Waiting => self.ignore(Disorder::TooLong),
+                };
+            }
         };
         match protocol::read(bytes) {
             Ok(reply) => self.reply(reply),
@@ -149,7 +157,9 @@ impl Conversation {
                     reason: format!("its ready is invalid: {problem}"),
                     is_final: false,
                 },
-                Phase::Working(message) if ids.contains(&message) => {
+                Phase::Working(message)
+                    if !is_ready && (ids.is_empty() || ids.contains(&message)) =>
+                {
                     self.failed(format!("its reply is invalid: {problem}"))
                 }
                 _ => self.ignore(Disorder::Invalid),
@@ -188,6 +198,12 @@ impl Conversation {
                     reason: failure.reason,
                     retry_after: retry_after.map(|wait| wait.min(RETRY_AFTER_MAX)),
                 })
+            }
+            (Phase::Working(_), Reply::Result(worked)) if worked.ids.is_empty() => {
+                self.failed("its reply is invalid: ids names no message".to_owned())
+            }
+            (Phase::Working(_), Reply::Failure(Failure { id: None, .. })) => {
+                self.failed("its reply is invalid: missing field `id`".to_owned())
             }
             (_, Reply::Result(_)) => self.ignore(Disorder::OtherMessage),
             (_, Reply::Failure(Failure { id: None, .. })) => self.ignore(Disorder::Invalid),

@@ -92,24 +92,56 @@ fn reply_about_another_message_settles_nothing() {
         Begin(8),
         Hear(RESULT_7, "other message 2"),
         Hear(FAILURE_7, "other message 3"),
-        Hear(
-            r#"{"type":"result","ids":[],"results":[]}"#,
-            "other message 4",
-        ),
-        Hear(
-            r#"{"type":"failure","class":"retry","reason":"r"}"#,
-            "invalid 1",
-        ),
-        Hear(r#"{"type":"result","ids":[7]}"#, "invalid 2"),
+        Hear(r#"{"type":"result","ids":[7]}"#, "invalid 1"),
         Hear(
             r#"{"type":"result","ids":[8],"results":[],"checkpoint":1}"#,
             "done 1",
         ),
         Hear(
             r#"{"type":"result","ids":[8],"results":[],"checkpoint":2}"#,
+            "other message 4",
+        ),
+        Hear(
+            r#"{"type":"result","ids":[],"results":[]}"#,
             "other message 5",
         ),
+        Hear(
+            r#"{"type":"failure","class":"retry","reason":"r"}"#,
+            "invalid 2",
+        ),
     ]);
+}
+
+#[test]
+fn reply_that_names_no_message_fails_the_one_in_work_at_once() {
+    let check = |line: Line, expected: &str| {
+        let mut conversation = Conversation::new();
+        conversation.hear(&Line::Bytes(br#"{"type":"ready"}"#.to_vec()));
+        conversation.begin(MessageId(7));
+        let said = shown(conversation.hear(&line));
+        assert!(
+            said.starts_with("Retry None: ") && said.contains(expected),
+            "{said}"
+        );
+    };
+    let line = |text: &str| Line::Bytes(text.as_bytes().to_vec());
+    check(
+        line(r#"{"type":"result","ids":["7"],"results":[]}"#),
+        "expected i64",
+    );
+    check(
+        line(r#"{"type":"result","results":[]}"#),
+        "missing field `ids`",
+    );
+    check(
+        line(r#"{"type":"result","ids":[],"results":[]}"#),
+        "ids names no message",
+    );
+    check(
+        line(r#"{"type":"failure","class":"retry","reason":"r"}"#),
+        "missing field `id`",
+    );
+    check(Line::TooLong { bytes: 5_000_000 }, "5000000 bytes");
 }
 
 #[test]
@@ -181,7 +213,7 @@ fn babble_is_told_in_every_phase_and_forgiven_by_the_next() {
     let line = |text: &str| Line::Bytes(text.as_bytes().to_vec());
     let babble = |conversation: &mut Conversation| {
         for n in 0..DISORDER_MAX {
-            let event = conversation.hear(&Line::TooLong { bytes: 1 << 30 });
+            let event = conversation.hear(&line("[]"));
             assert!(
                 matches!(event, Event::Ignored { .. }),
                 "line {n}: {event:?}"
@@ -198,7 +230,7 @@ fn babble_is_told_in_every_phase_and_forgiven_by_the_next() {
     assert_eq!(shown(conversation.hear(&line("x"))), "babble");
     assert_eq!(
         conversation.to_string(),
-        " (4001 lines of its output ignored: 1 garbage, 4000 too long)"
+        " (4001 lines of its output ignored: 4001 garbage)"
     );
 }
 
