@@ -247,12 +247,9 @@ fn second_worker_refuses_and_names_the_first() {
     let worker = home.start();
     let second = home.cli(&["run"]);
     assert_eq!(second.code(), 1);
-    let pid = worker.process().pid.to_string();
-    assert!(
-        second.stderr.contains(&pid),
-        "{pid} is not in {}",
-        second.stderr
-    );
+    let pid = worker.process().pid;
+    let words = format!("a worker is running already: process {pid}");
+    assert!(second.stderr.contains(&words), "{}", second.stderr);
     fire(&home, 0);
     check_all(&home, &worker, 1);
     let generation = Database::open(home.layout()).generation();

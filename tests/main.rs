@@ -18,5 +18,6 @@ mod order;
 mod programs;
 #[cfg(target_os = "linux")]
 mod shim;
+mod start_stop;
 mod supervision;
 mod tcp;

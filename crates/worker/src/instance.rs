@@ -4,17 +4,19 @@
 //! here is only read by those who then talk to the socket, so a stale one misleads nobody for long.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sessiond_queue::ids::Timestamp;
-use sessiond_supervisor::{IdentityError, ProcessIdentity, boot_id, host_name};
+use sessiond_supervisor::{boot_id, host_name};
 use uuid::Uuid;
 
 use crate::home::{self, HomeError};
+use crate::occupant::{Note, Phase, is_dead, pause};
 use crate::wire::layout::Layout;
 
 /// How long a dead holder's lock is waited for: what holds it is about to run another program.
@@ -49,12 +51,12 @@ pub struct Discovery {
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// Another worker has it.
-    #[error("take the lock {path}: process {} holds it", .holder.as_deref().unwrap_or("of unknown id"))]
+    #[error("take the lock {path}: process {} holds it", .holder.map_or_else(|| "of unknown id".to_owned(), |pid| pid.to_string()))]
     Held {
         /// The lock file.
         path: PathBuf,
         /// The holder's process id, as it wrote it.
-        holder: Option<String>,
+        holder: Option<u32>,
     },
     /// The home is not fit to be one.
     #[error(transparent)]
@@ -73,19 +75,21 @@ pub enum ClaimError {
 /// The claim to be the worker of a home; given up when dropped.
 #[derive(Debug)]
 pub struct Place {
-    /// Held, not read.
-    _lock: File,
+    lock: File,
     layout: Layout,
     install: String,
+    /// Once it stops it does not serve again, though it may be asked to stop in its start-up.
+    is_stopping: AtomicBool,
 }
 
 impl Place {
-    /// Takes the lock. Waits for it only if its holder is dead: a child that was just being started
-    /// has the lock's descriptor for a moment, and outlives the holder for as long.
+    /// Takes the lock. Waits for it only if its holder is dead or unknown: a child that was just
+    /// being started has the lock's descriptor for a moment, and outlives the holder for as long;
+    /// and somebody may be looking whether it is free.
     pub fn claim(layout: &Layout) -> Result<Self, ClaimError> {
         home::prepare(layout)?;
         let path = layout.lock_file();
-        let mut lock = io_at(&path, open_private(&path))?;
+        let lock = io_at(&path, open_private(&path))?;
         let given_up_at = Instant::now() + DEAD_HOLDER_WAIT;
         loop {
             match lock.try_lock() {
@@ -93,22 +97,20 @@ impl Place {
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => return Err(ClaimError::Io { path, source }),
             }
-            let holder = holder_of(&mut lock);
-            let pid = holder.as_ref().and_then(|pid| pid.parse().ok());
-            let is_dead = pid
-                .is_some_and(|pid| matches!(ProcessIdentity::of(pid), Err(IdentityError::Gone(_))));
-            if !is_dead || Instant::now() >= given_up_at {
+            let holder = Note::read(&lock).map(|note| note.pid);
+            if !holder.is_none_or(is_dead) || Instant::now() >= given_up_at {
                 return Err(ClaimError::Held { path, holder });
             }
             pause();
         }
-        io_at(&path, note_holder(&mut lock))?;
+        io_at(&path, Note::own(Phase::Starting).write(&lock))?;
         let install_file = layout.install_file();
         let install = io_at(&install_file, read_or_mint(&install_file))?;
         Ok(Self {
-            _lock: lock,
+            lock,
             layout: layout.clone(),
             install,
+            is_stopping: AtomicBool::new(false),
         })
     }
 
@@ -123,8 +125,9 @@ impl Place {
         io_at(&path, read_or_mint(&path))
     }
 
-    /// Publishes the discovery file.
+    /// Publishes the discovery file: this worker serves.
     pub fn publish(&self, discovery: &Discovery) -> Result<(), ClaimError> {
+        self.note(Phase::Serving);
         let path = self.layout.instance_file();
         io_at(
             &path,
@@ -135,8 +138,23 @@ impl Place {
         )
     }
 
+    /// Says beside the process id what this worker is about. Those who wait for it, or look why it
+    /// does not answer, read it.
+    pub fn note(&self, phase: Phase) {
+        let was_stopping = self
+            .is_stopping
+            .fetch_or(phase == Phase::Stopping, Ordering::AcqRel);
+        if was_stopping {
+            return;
+        }
+        if let Err(error) = Note::own(phase).write(&self.lock) {
+            tracing::warn!(?phase, %error, "the lock file does not tell what this worker is about");
+        }
+    }
+
     /// Removes what would lead clients to a worker that no longer listens.
     pub fn withdraw(&self) {
+        self.note(Phase::Stopping);
         for path in [self.layout.instance_file(), self.layout.socket()] {
             if let Err(error) = std::fs::remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound
@@ -170,29 +188,6 @@ impl Discovery {
         let bytes = std::fs::read(layout.instance_file()).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
-}
-
-/// The process id that the lock's holder wrote into it.
-fn holder_of(lock: &mut File) -> Option<String> {
-    let mut holder = String::new();
-    lock.rewind()
-        .and_then(|()| lock.read_to_string(&mut holder))
-        .ok()?;
-    let holder = holder.trim();
-    (!holder.is_empty()).then(|| holder.to_owned())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "before there is a runtime, and nothing tells of a lock's release but another try"
-)]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(5));
-}
-
-fn note_holder(lock: &mut File) -> io::Result<()> {
-    lock.set_len(0)?;
-    writeln!(lock, "{}", std::process::id())
 }
 
 fn open_private(path: &Path) -> io::Result<File> {

@@ -26,6 +26,7 @@ pub mod http;
 pub mod instance;
 pub mod launch;
 pub mod memory;
+pub mod occupant;
 pub mod processes;
 pub mod search;
 pub mod sessions;

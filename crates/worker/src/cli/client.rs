@@ -1,30 +1,64 @@
-//! Talks to the worker over its unix socket, and does not wait for one that has stopped answering.
+//! Talks to the worker over its unix socket. Waits a little for one that is starting, and not for
+//! one that has stopped answering; says which of the two, or why there is none.
 
+use std::future::Future;
+use std::io::{IsTerminal, stderr};
+use std::pin::pin;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::pipe::SocketsMayClose;
 use super::{CliError, Global};
-use crate::instance::Discovery;
+use crate::config::Config;
+use crate::home;
+use crate::occupant::{Occupant, Phase};
 use crate::wire::layout::Layout;
 use crate::wire::socket::{SocketAddress, socket_address};
 
 /// How long the worker may take to answer; it answers in milliseconds.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
+/// How long a worker that is starting is waited for, which takes it a fraction of that.
+const START_WAIT: Duration = Duration::from_secs(2);
+/// How long the socket of a worker that serves may refuse: it changes hands just now, or is gone.
+const SOCKET_WAIT: Duration = Duration::from_secs(1);
+/// How often a state that only another process can change is looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// After this a person at a terminal is told what takes so long.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
 /// A connection to the worker of a home.
 pub(super) struct Client {
     http: reqwest::Client,
     layout: Layout,
+    /// Until when a worker that is starting is waited for; `None`: nobody is waited for, and
+    /// nobody asks why.
+    waits_until: Option<Instant>,
     /// Keeps the directory open that a very long path is reached through.
     _socket: SocketAddress,
 }
 
 impl Client {
+    /// Waits a moment for a worker that is starting.
     pub(super) fn new(global: &Global) -> Result<Self, CliError> {
+        Self::waiting(global, START_WAIT)
+    }
+
+    /// Waits so long, from now on, for a worker that is starting.
+    pub(super) fn waiting(global: &Global, wait: Duration) -> Result<Self, CliError> {
+        let waits_until = Some(Instant::now() + wait);
+        Ok(Self {
+            waits_until,
+            ..Self::at_once(global)?
+        })
+    }
+
+    /// Finds a worker that listens, or else [`CliError::NotRunning`].
+    pub(super) fn at_once(global: &Global) -> Result<Self, CliError> {
         let socket = socket_address(&global.layout.socket()).map_err(|_| CliError::NotRunning)?;
         let http = reqwest::Client::builder()
             .unix_socket(socket.path())
@@ -33,6 +67,7 @@ impl Client {
         Ok(Self {
             http,
             layout: global.layout.clone(),
+            waits_until: None,
             _socket: socket,
         })
     }
@@ -78,11 +113,81 @@ impl Client {
         query: &[(&str, Option<String>)],
     ) -> Result<T, CliError> {
         self.get_text("/livez").await?;
-        let bytes = self.exchange(method, path, query, None).await?;
+        let words = self.words_of(&method, query);
+        let exchange = self.exchange(method, path, query, None);
+        let bytes = telling(words, exchange).await?;
         Ok(serde_json::from_slice(&bytes).map_err(anyhow::Error::new)?)
     }
 
+    /// What an answer is waited for.
+    fn words_of(&self, method: &Method, query: &[(&str, Option<String>)]) -> String {
+        if *method != Method::DELETE {
+            return "waiting for the worker's answer".to_owned();
+        }
+        // Whatever became of the file meanwhile, the worker can be asked.
+        let config = Config::load(self.layout.config_file(), Config::variables());
+        let session = config.unwrap_or_default().session;
+        let is_drain = query
+            .iter()
+            .any(|(name, value)| *name == "drain" && value.is_some());
+        let drain_ms = if is_drain { session.drain_max_ms } else { 0 };
+        let seconds = (drain_ms + session.generator_stop_wait_ms).div_ceil(1000);
+        format!("waiting for what is in work, up to {seconds} s")
+    }
+
     async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, Option<String>)],
+        limit: Option<Duration>,
+    ) -> Result<Vec<u8>, CliError> {
+        let answer = self.exchange_once(method.clone(), path, query, limit).await;
+        let (Err(CliError::NotRunning), Some(until)) = (&answer, self.waits_until) else {
+            return answer;
+        };
+        // Nothing was sent, so that sending it is no repetition.
+        self.wait_for_worker(until).await?;
+        self.exchange_once(method, path, query, limit).await
+    }
+
+    /// Waits until the start-up of a worker that is on its way is done: only then it has taken in
+    /// what hooks have left for it. The error says why none will answer.
+    async fn wait_for_worker(&self, until: Instant) -> Result<(), CliError> {
+        let socket_until = until.max(Instant::now() + SOCKET_WAIT);
+        loop {
+            let answer = self
+                .exchange_once(Method::GET, "/readyz", &[], Some(ANSWER_WAIT))
+                .await;
+            let listens = match answer {
+                Ok(_) => return Ok(()),
+                Err(error @ CliError::NotAnswering { .. }) => return Err(error),
+                Err(error) => !matches!(error, CliError::NotRunning),
+            };
+            let now = Instant::now();
+            match Occupant::look(&self.layout) {
+                _ if listens && now >= until => return Ok(()),
+                _ if listens => {}
+                None => return Err(absence(&self.layout)),
+                Some(Occupant {
+                    phase: Phase::Serving,
+                    ..
+                }) => {
+                    if now >= socket_until {
+                        let holder = holder(&self.layout);
+                        return Err(CliError::NotAnswering { holder });
+                    }
+                }
+                Some(occupant) if now >= until || !occupant.is_coming() => {
+                    return Err(CliError::NotServing(occupant));
+                }
+                Some(_) => {}
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn exchange_once(
         &self,
         method: Method,
         path: &str,
@@ -141,12 +246,28 @@ impl Client {
 
 /// The process id of the worker, as it wrote it when it took the lock; a question mark when it
 /// cannot be read.
-pub(super) fn holder(layout: &Layout) -> String {
-    let noted = std::fs::read_to_string(layout.lock_file()).unwrap_or_default();
-    match noted.trim() {
-        "" => Discovery::read(layout).map_or_else(|| "?".to_owned(), |found| found.pid.to_string()),
-        pid => pid.to_owned(),
+fn holder(layout: &Layout) -> String {
+    let pid = Occupant::look(layout).and_then(|occupant| occupant.pid);
+    pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string())
+}
+
+/// Why nobody has the home.
+fn absence(layout: &Layout) -> CliError {
+    home::problem(layout).map_or(CliError::NotRunning, CliError::Unfit)
+}
+
+/// Does `work`; when it takes long, a person at a terminal is told what is waited for.
+pub(super) async fn telling<T>(words: String, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = tokio::time::sleep(TELL_AFTER) => {}
     }
+    if stderr().is_terminal() {
+        eprintln!("{words}");
+    }
+    work.await
 }
 
 /// A path segment in which a slash is part of the name.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Method;
 use sessiond_queue::SqliteStore;
@@ -15,10 +16,11 @@ use super::{CliError, Global, spawns};
 use crate::clock::Clock;
 use crate::doctor::{Listening, Problems, Report, SessionReport, Verdict, examine_files};
 use crate::errors::chain;
+use crate::occupant::{Occupant, Phase};
 use crate::words::counted;
 
 pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliError> {
-    let client = Client::new(global)?;
+    let client = Client::waiting(global, Duration::ZERO)?;
     let path = "/v1/admin/doctor";
     let answer = if deep {
         // Every row is read.
@@ -28,8 +30,25 @@ pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliE
         client.get(path).await
     };
     let report = match answer {
-        Err(CliError::NotRunning) => without_worker(global, None, deep).await,
-        Err(CliError::NotAnswering { holder }) => without_worker(global, Some(holder), deep).await,
+        Err(CliError::NotRunning | CliError::Unfit(_)) => {
+            without_worker(global, Problems::default(), deep).await
+        }
+        Err(CliError::NotServing(occupant)) => {
+            let occupant = Some(occupant);
+            let problems = Problems {
+                occupant,
+                ..Problems::default()
+            };
+            without_worker(global, problems, deep).await
+        }
+        Err(CliError::NotAnswering { holder }) => {
+            let not_answering = Some(holder);
+            let problems = Problems {
+                not_answering,
+                ..Problems::default()
+            };
+            without_worker(global, problems, deep).await
+        }
         answer => answer?,
     };
     if global.json {
@@ -47,21 +66,25 @@ pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliE
     })
 }
 
-/// Looks at the files; `not_answering` is the process that holds the home's lock and does not
-/// answer.
-async fn without_worker(global: &Global, not_answering: Option<String>, deep: bool) -> Report {
+/// Looks at the files; `problems` holds who has the home's lock and does not answer.
+async fn without_worker(global: &Global, problems: Problems, deep: bool) -> Report {
     let path = global.layout.queue_db();
     let mut problems = Problems {
-        not_answering,
         config: global.config().err().map(|error| chain(&error)),
-        ..Problems::default()
+        ..problems
     };
+    let starting =
+        |occupant: Option<Occupant>| occupant.filter(|occupant| occupant.phase == Phase::Starting);
     let mut store: Option<Arc<dyn Store>> = None;
-    // What cannot be looked at is not absent.
-    if path.try_exists().unwrap_or(true) {
+    // One that is starting may be making the database just now. Otherwise, what cannot be looked at
+    // is not absent.
+    if starting(problems.occupant).is_none() && path.try_exists().unwrap_or(true) {
         match SqliteStore::open_read_only(&path, Limits::default()).await {
             Ok(opened) => store = Some(Arc::new(opened)),
-            Err(error) => problems.store = Some(chain(&error)),
+            Err(error) => match starting(Occupant::look(&global.layout)) {
+                Some(begun_since) => problems.occupant = Some(begun_since),
+                None => problems.store = Some(chain(&error)),
+            },
         }
     }
     examine_files(&global.layout, store, problems, Clock.now(), deep).await

@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and what the exit code says.
 //!
-//! Modules in reading order: `client` (talks to the worker), `worker` (run, start, stop, status),
+//! Modules in reading order: `client` (talks to the worker), `worker` (run, start, status), `stop`,
 //! `sessions`, `messages`, `results`, `doctor`, `spawns` (programs and what they cost), `logs`,
 //! `table` (how things look), `pages` (long lists), `pipe` (what a closed one does).
 
@@ -13,6 +13,7 @@ mod pipe;
 mod results;
 mod sessions;
 mod spawns;
+mod stop;
 mod table;
 mod worker;
 
@@ -25,12 +26,13 @@ use serde_json::json;
 use crate::agents::Projects;
 use crate::config::Config;
 use crate::errors::chain;
+use crate::occupant::Occupant;
 use crate::wire::layout::Layout;
 
 /// Exit codes, shown by `--help`.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running; 4 no such session, message
-or output;
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running, or it is starting or
+stopping; 4 no such session, message or output;
 10 the doctor says degraded; 11 the doctor says failing.
 
 All state lies in SESSIOND_HOME, else in $XDG_STATE_HOME/sessiond (~/.local/state/sessiond).";
@@ -136,11 +138,16 @@ enum CliError {
     /// Nobody answers at the socket.
     #[error("no worker is running; start it with: sessiond start")]
     NotRunning,
-    /// Somebody took the connection, and nothing more.
+    /// Nobody answers, and nobody can be started.
+    #[error("no worker can start: {0}")]
+    Unfit(String),
+    /// Nobody answers yet, or any more.
+    #[error("{}{}", .0, after(.0))]
+    NotServing(Occupant),
+    /// Somebody has the home and maybe takes the connection, and nothing more.
     #[error(
-        "process {holder} does not answer within {} s; if it stays so, end it with: kill -9 {holder}; \
-         nothing accepted is lost",
-        client::ANSWER_WAIT.as_secs()
+        "process {holder} serves but does not answer; if it stays so, end it with: kill -9 {holder}; \
+         nothing accepted is lost"
     )]
     NotAnswering {
         /// The worker's process id.
@@ -162,10 +169,19 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::NotRunning => 3,
+            Self::NotRunning | Self::Unfit(_) | Self::NotServing(_) => 3,
             Self::Refused { code, .. } if code.starts_with("unknown_") => 4,
             Self::NotAnswering { .. } | Self::Refused { .. } | Self::Other(_) => 1,
         }
+    }
+}
+
+/// What comes after one that does not serve.
+fn after(occupant: &Occupant) -> &'static str {
+    if occupant.is_coming() {
+        "; ask again in a moment"
+    } else {
+        "; the next hook, or `sessiond start`, starts the next one"
     }
 }
 
@@ -254,7 +270,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
 async fn ask(global: &Global, command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Start => worker::start(global).await?,
-        Command::Stop => worker::stop(global).await?,
+        Command::Stop => stop::stop(global).await?,
         Command::Status { wait_idle } => worker::status(global, wait_idle).await?,
         Command::Doctor { deep } => return doctor::doctor(global, deep).await,
         Command::Sessions(args) => sessions::sessions(global, args).await?,

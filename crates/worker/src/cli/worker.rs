@@ -1,23 +1,21 @@
-//! The commands about the worker itself: run, start, stop, status.
+//! The commands about the worker itself: run, start, status.
 
 use std::ffi::OsString;
-use std::fs::{File, TryLockError};
 use std::mem::ManuallyDrop;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use reqwest::Method;
-use serde_json::Value;
 use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, holder, print_json};
+use super::client::{Client, LOOK_EVERY, print_json, telling};
 use super::{CliError, Global, logs, spawns, table};
 use crate::config::Config;
 use crate::daemon;
@@ -25,6 +23,7 @@ use crate::home;
 use crate::http::Status;
 use crate::instance::{ClaimError, Discovery, Place};
 use crate::memory;
+use crate::occupant::{Occupant, Phase};
 use crate::wire::layout::Layout;
 use crate::words::counted;
 
@@ -34,10 +33,8 @@ const WORKER_THREADS: usize = 2;
 const START_WAIT: Duration = Duration::from_secs(10);
 /// How long threads may take to end once everything is stopped; the process ends with them or not.
 const RUNTIME_END: Duration = Duration::from_secs(2);
-/// How often a state that only another process can change is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Beyond the shutdown deadline, how long a predecessor or `stop` is waited for.
-const STOP_SLACK: Duration = Duration::from_secs(15);
+/// Beyond the shutdown deadline, how long the end of a worker is waited for.
+pub(super) const STOP_SLACK: Duration = Duration::from_secs(15);
 
 /// Runs the worker. With `wait` a predecessor that is stopping is waited for, and one that serves
 /// makes this one superfluous.
@@ -66,12 +63,24 @@ async fn serve(global: &Global, config: Config, wait: bool) -> Result<ExitCode, 
     outlive_the_terminal()?;
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
-    daemon::run(global.layout.clone(), &place, config, stop)
-        .await
-        .map_err(|error| {
-            tracing::error!(error = crate::errors::chain(&error), "worker failed");
-            anyhow::Error::new(error)
-        })?;
+    let mut run = pin!(daemon::run(
+        global.layout.clone(),
+        &place,
+        config,
+        stop.clone()
+    ));
+    let ended = tokio::select! {
+        ended = &mut run => ended,
+        // Told at once: when it is asked in its start-up, it ends that first.
+        () = stop.cancelled() => {
+            place.note(Phase::Stopping);
+            run.await
+        }
+    };
+    ended.map_err(|error| {
+        tracing::error!(error = crate::errors::chain(&error), "worker failed");
+        anyhow::Error::new(error)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,15 +92,32 @@ async fn place(global: &Global, config: &Config, wait: bool) -> Result<Option<Pl
         match Place::claim(&global.layout) {
             Ok(place) => return Ok(Some(place)),
             Err(ClaimError::Held { .. }) if wait && Instant::now() < deadline => {
-                let client = Client::new(global)?;
+                let client = Client::at_once(global)?;
                 if client.get_text("/readyz").await.is_ok() {
                     return Ok(None);
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
+            Err(error @ ClaimError::Held { .. }) => return Err(occupied(&global.layout, error)),
             Err(error) => return Err(anyhow::Error::new(error).into()),
         }
     }
+}
+
+/// That another has the place, as a person would say it.
+fn occupied(layout: &Layout, error: ClaimError) -> CliError {
+    let Some(occupant) = Occupant::look(layout) else {
+        return anyhow::Error::new(error).into();
+    };
+    let who = occupant
+        .pid
+        .map_or_else(|| "of unknown id".to_owned(), |pid| pid.to_string());
+    match occupant.phase {
+        Phase::Starting => anyhow::anyhow!("a worker is starting already: process {who}"),
+        Phase::Serving => anyhow::anyhow!("a worker is running already: process {who}"),
+        Phase::Stopping => anyhow::anyhow!("{occupant}; run it when that has ended"),
+    }
+    .into()
 }
 
 /// Neither a closed terminal nor the many sockets of a busy machine end the worker.
@@ -131,16 +157,51 @@ fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Starts the worker detached, and waits until it is ready.
+/// Starts the worker detached, and waits until it is ready. One that is stopping is waited for.
 pub(super) async fn start(global: &Global) -> Result<(), CliError> {
-    let client = Client::new(global)?;
+    let client = Client::at_once(global)?;
     if client.get_text("/readyz").await.is_ok() {
         return say(global, "already running");
     }
     // A configuration or a home that cannot be used is best told here: the worker, once detached,
     // has nobody to tell.
-    global.config()?;
+    let config = global.config()?;
     home::prepare(&global.layout).map_err(anyhow::Error::new)?;
+    let shutdown = Duration::from_millis(config.session.shutdown_deadline_ms);
+    let stopped_at = Instant::now() + shutdown + STOP_SLACK;
+    loop {
+        wait_for_predecessor(&global.layout, stopped_at).await?;
+        if come_up(&global.layout, &client).await? {
+            return say(global, "started");
+        }
+    }
+}
+
+/// Waits until no worker of this home is stopping.
+async fn wait_for_predecessor(layout: &Layout, given_up_at: Instant) -> Result<(), CliError> {
+    let Some(occupant) = stopping(layout) else {
+        return Ok(());
+    };
+    let seconds = given_up_at.duration_since(Instant::now()).as_secs();
+    let words = format!("{occupant}: waiting for its end, up to {seconds} s");
+    let ended = async {
+        while let Some(occupant) = stopping(layout) {
+            if Instant::now() >= given_up_at {
+                return Err(CliError::NotServing(occupant));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    };
+    telling(words, ended).await
+}
+
+fn stopping(layout: &Layout) -> Option<Occupant> {
+    Occupant::look(layout).filter(|occupant| occupant.phase == Phase::Stopping)
+}
+
+/// Has a worker started and waits until it is ready; `false`: it met one that is stopping.
+async fn come_up(layout: &Layout, client: &Client) -> Result<bool, CliError> {
     let hook = sibling("sessiond-hook")?;
     let started = Command::new(&hook).arg("--start-worker").status();
     let status = started.with_context(|| format!("run {}", hook.display()))?;
@@ -149,14 +210,17 @@ pub(super) async fn start(global: &Global) -> Result<(), CliError> {
     }
     let deadline = Instant::now() + START_WAIT;
     loop {
-        match client.get_text("/readyz").await {
-            Ok(_) => return say(global, "started"),
-            Err(_) if is_gone(&global.layout) => {
+        if client.get_text("/readyz").await.is_ok() {
+            return Ok(true);
+        }
+        match Occupant::look(layout) {
+            None => {
                 let why = "the worker ended at once; see why with: sessiond run";
                 return Err(anyhow::anyhow!(why).into());
             }
-            Err(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
-            Err(_) => {
+            Some(occupant) if occupant.phase == Phase::Stopping => return Ok(false),
+            Some(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
+            Some(_) => {
                 let seconds = START_WAIT.as_secs();
                 let hint = "see: sessiond logs, or run it in the foreground with: sessiond run";
                 return Err(
@@ -165,16 +229,6 @@ pub(super) async fn start(global: &Global) -> Result<(), CliError> {
             }
         }
     }
-}
-
-/// Whether no worker serves or is on its way: one of the two locks is held from the decision to
-/// start it to its end.
-fn is_gone(layout: &Layout) -> bool {
-    let is_held = |path: PathBuf| {
-        File::open(path)
-            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-    };
-    !is_held(layout.start_lock_file()) && !is_held(layout.lock_file())
 }
 
 fn say(global: &Global, what: &str) -> Result<(), CliError> {
@@ -202,63 +256,11 @@ fn say(global: &Global, what: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Stops the worker, and waits until it has given up its place.
-pub(super) async fn stop(global: &Global) -> Result<(), CliError> {
-    // Whatever became of the file meanwhile, the worker can be stopped.
-    let config = global.config().unwrap_or_default();
-    let client = Client::new(global)?;
-    let shutdown = Duration::from_millis(config.session.shutdown_deadline_ms);
-    let deadline = Instant::now() + shutdown + STOP_SLACK;
-    let (mut is_asked, mut was_there) = (false, false);
-    loop {
-        if !is_asked {
-            // One that is starting is asked as soon as it listens.
-            is_asked = match client
-                .send::<Value>(Method::POST, "/v1/admin/shutdown", &[])
-                .await
-            {
-                Ok(_) => true,
-                Err(CliError::NotRunning) => false,
-                Err(error) => return Err(error),
-            };
-        }
-        was_there |= is_asked;
-        if !was_there && !global.layout.lock_file().exists() {
-            return say_stopped(global, "not running");
-        }
-        match Place::claim(&global.layout) {
-            Ok(_place) if was_there => return say_stopped(global, "stopped"),
-            Ok(_place) => return say_stopped(global, "not running"),
-            Err(ClaimError::Held { .. }) if Instant::now() < deadline => {
-                was_there = true;
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            Err(ClaimError::Held { .. }) => {
-                let holder = holder(&global.layout);
-                return Err(anyhow::anyhow!(
-                    "process {holder} has not stopped; end it with: kill -9 {holder}; nothing \
-                     accepted is lost"
-                )
-                .into());
-            }
-            Err(error) => return Err(anyhow::Error::new(error).into()),
-        }
-    }
-}
-
-fn say_stopped(global: &Global, what: &str) -> Result<(), CliError> {
-    if global.json {
-        println!("{}", serde_json::json!({ "state": what }));
-    } else {
-        println!("{what}");
-    }
-    Ok(())
-}
-
 /// Shows the worker's state; with `wait_idle` once nothing is left to do.
 pub(super) async fn status(global: &Global, wait_idle: Option<u64>) -> Result<(), CliError> {
-    let client = Client::new(global)?;
-    let deadline = Instant::now() + Duration::from_secs(wait_idle.unwrap_or(0));
+    let wait = Duration::from_secs(wait_idle.unwrap_or(0));
+    let client = Client::waiting(global, wait)?;
+    let deadline = Instant::now() + wait;
     let status: Status = loop {
         let status: Status = client.get("/v1/status").await?;
         let is_idle = status.depth == 0

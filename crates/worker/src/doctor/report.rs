@@ -10,6 +10,7 @@ use sessiond_supervisor::{SpawnInfo, SweepReport, TreeProcess};
 use crate::admission::{BreakerStatus, OverBudget, SlotCounts};
 use crate::generator::About;
 use crate::instance::Discovery;
+use crate::occupant::Occupant;
 use crate::sessions::Activity;
 
 /// Everything the doctor found.
@@ -53,6 +54,8 @@ pub struct Report {
 pub struct Problems {
     /// The process that holds the home's lock and does not answer.
     pub not_answering: Option<String>,
+    /// The process that has the home and does not answer because it is starting or stopping.
+    pub occupant: Option<Occupant>,
     /// Why the home cannot be used.
     pub home: Option<String>,
     /// Why the next start cannot use the configuration.

@@ -12,6 +12,7 @@ mod sessions;
 use std::time::Duration;
 
 use super::report::{Finding, Level, Listening, QueueReport, Report, SessionReport, Verdict};
+use crate::occupant::{Occupant, Phase};
 use crate::words::{are, counted};
 
 /// Pending work that nobody has begun after so long is stuck.
@@ -122,7 +123,10 @@ fn absence(report: &Report, findings: &mut Vec<Finding>) {
             "mend what it names",
         ));
     }
-    if problems.not_answering.is_some() {
+    if let Some(occupant) = &problems.occupant {
+        findings.push(passing(occupant));
+    }
+    if problems.not_answering.is_some() || problems.occupant.is_some() {
         return;
     }
     let left = |queue: &QueueReport| queue.stats.depth.pending + queue.stats.depth.claimed;
@@ -141,6 +145,21 @@ fn absence(report: &Report, findings: &mut Vec<Finding>) {
         (Level::Degraded, message, advice)
     };
     findings.push(finding(level, "not_running", message, advice));
+}
+
+/// A worker between two states, which is soon over.
+fn passing(occupant: &Occupant) -> Finding {
+    let message = occupant.to_string();
+    if occupant.phase == Phase::Starting {
+        let advice = "ask again in a moment; if it stays so, see: sessiond logs";
+        return finding(Level::Degraded, "starting", message, advice);
+    }
+    let advice = if occupant.is_followed {
+        "nothing needs to be done; hooks spool their events until the next one serves"
+    } else {
+        "nothing needs to be done; the next hook starts the next one, or now: sessiond start"
+    };
+    finding(Level::Degraded, "stopping", message, advice)
 }
 
 fn store(report: &Report, findings: &mut Vec<Finding>) {

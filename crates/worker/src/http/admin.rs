@@ -104,7 +104,10 @@ pub(super) async fn reindex(
 pub(super) async fn shutdown(State(api): State<Arc<Api>>) -> (StatusCode, Json<Value>) {
     tracing::info!("stopping: asked through the API");
     api.stop.cancel();
-    (StatusCode::ACCEPTED, Json(json!({ "stopping": true })))
+    // Whose end to wait for: by then another worker may have the socket.
+    let pid = std::process::id();
+    let answer = json!({ "stopping": true, "pid": pid });
+    (StatusCode::ACCEPTED, Json(answer))
 }
 
 /// The process answers.
