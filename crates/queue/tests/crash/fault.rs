@@ -1,0 +1,321 @@
+//! A disk that fails, in every call that SQLite makes of it: the typed error, nothing acknowledged
+//! lost, nothing refused half there, and work that goes on by itself once the fault is over.
+//!
+//! `SESSIOND_FAULT_ROUNDS` sets how many faults are tried at random.
+
+use std::ffi::c_int;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::join_all;
+use libsqlite3_sys as ffi;
+use sessiond_queue::SqliteStore;
+use sessiond_queue::error::{EnqueueError, OpenError, StoreError};
+use sessiond_queue::limits::Limits;
+use sessiond_queue::store::Store;
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::check::{goes_on, violations};
+use crate::disk::{Call, Disk, Fault, Pragma};
+use crate::load::{LIMITS, Load, NOW, Note, begin, event};
+use crate::random::{Random, number_from, seed};
+use crate::vfs::Watch;
+
+const FAULTS: u64 = 60;
+
+/// The log is folded in after every few commits, so that this may fail too.
+const SHORT_LOG: [Pragma; 1] = [Pragma {
+    name: "wal_autocheckpoint",
+    value: "12",
+    pretended: "2000",
+}];
+
+/// A store on a watched disk, under a load that notes what it is answered.
+struct Scene {
+    _dir: TempDir,
+    path: PathBuf,
+    watch: Watch,
+    store: SqliteStore,
+    notes: Mutex<Vec<Note>>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory is made");
+        let real = dir.path().canonicalize().expect("it is there");
+        let (path, watch) = (real.join("queue.db"), Watch::new(&real, &SHORT_LOG));
+        Self {
+            store: open(&path, LIMITS).await,
+            _dir: dir,
+            path,
+            watch,
+            notes: Mutex::default(),
+        }
+    }
+
+    fn disk(&self) -> &Disk {
+        &self.watch.0
+    }
+
+    fn note(&self, note: Note) {
+        self.notes.lock().expect("nobody panicked").push(note);
+    }
+
+    /// Stores events, all in one batch.
+    async fn enqueue(&self, events: &[Uuid]) -> Vec<Result<i64, EnqueueError>> {
+        let events = events.iter().map(|id| event(*id, "a-0".to_owned()));
+        let stored = join_all(events.map(|event| self.store.enqueue(event, NOW))).await;
+        stored
+            .into_iter()
+            .map(|stored| {
+                stored.map(|receipt| {
+                    assert!(!receipt.duplicate, "what was refused is not there");
+                    receipt.seq.0
+                })
+            })
+            .collect()
+    }
+
+    async fn assert_right(&self, when: &str) {
+        let notes = self.notes.lock().expect("nobody panicked").clone();
+        let found = violations(&self.store, &notes).await;
+        assert!(found.is_empty(), "{when}:\n{}", found.join("\n"));
+    }
+
+    /// Opens the file as the next worker would, and looks again.
+    async fn assert_right_when_opened_again(self, when: &str) {
+        self.store.close().await;
+        let notes = self.notes.into_inner().expect("nobody panicked");
+        let store = open(&self.path, LIMITS).await;
+        let mut found = violations(&store, &notes).await;
+        found.extend(goes_on(&store, &notes).await);
+        store.close().await;
+        assert!(found.is_empty(), "{when}, reopened:\n{}", found.join("\n"));
+    }
+}
+
+async fn open(path: &Path, limits: Limits) -> SqliteStore {
+    let opened = SqliteStore::open(path, limits).await;
+    opened.expect("the store opens")
+}
+
+/// Fails these calls on files of this ending, after `spared` of them, `times` times.
+fn fault(
+    wanted: Call,
+    ending: &'static str,
+    code: c_int,
+    mut spared: usize,
+    mut times: usize,
+) -> Option<Fault> {
+    Some(Box::new(move |call, name| {
+        if call != wanted || !name.ends_with(ending) || times == 0 {
+            return None;
+        }
+        if spared > 0 {
+            spared -= 1;
+            return None;
+        }
+        times -= 1;
+        Some(code)
+    }))
+}
+
+const ALWAYS: usize = usize::MAX;
+
+/// The faults a disk has, by the call they meet.
+const KINDS: [(Call, &str, c_int); 10] = [
+    (Call::Write, "-wal", ffi::SQLITE_FULL),
+    (Call::Write, "-wal", ffi::SQLITE_IOERR_WRITE),
+    (Call::Write, ".db", ffi::SQLITE_FULL),
+    (Call::Sync, "-wal", ffi::SQLITE_IOERR_FSYNC),
+    (Call::Sync, ".db", ffi::SQLITE_IOERR_FSYNC),
+    (Call::Read, "-wal", ffi::SQLITE_IOERR_READ),
+    (Call::Read, ".db", ffi::SQLITE_IOERR_READ),
+    (Call::Truncate, "", ffi::SQLITE_IOERR_TRUNCATE),
+    (Call::MapShared, "", ffi::SQLITE_IOERR_SHMSIZE),
+    (Call::Open, "", ffi::SQLITE_CANTOPEN),
+];
+
+#[tokio::test]
+async fn work_goes_on_after_every_fault() {
+    let mut random = Random(seed());
+    let faults = number_from("SESSIOND_FAULT_ROUNDS").unwrap_or(FAULTS);
+    let mut refused_in_all = 0;
+    for number in 0..faults as usize {
+        let scene = Scene::new().await;
+        let journal = |note| scene.note(note);
+        let owner = begin(&scene.store, &journal).await;
+        let mut load = Load::new("a", random.next(), owner, &journal);
+        for _ in 0..2 {
+            assert_eq!(load.round(&scene.store).await, 0);
+        }
+        let (call, ending, code) = KINDS[number % KINDS.len()];
+        let spared = random.below(16);
+        let times = [1, 2, 5, ALWAYS][random.below(4)];
+        let what = format!("{call:?} {ending} {code}, {times} times after {spared}");
+        scene.disk().fail(fault(call, ending, code, spared, times));
+        for _ in 0..5 {
+            refused_in_all += load.round(&scene.store).await;
+        }
+        scene.disk().fail(None);
+        scene.assert_right(&what).await;
+        for _ in 0..3 {
+            let refused = load.round(&scene.store).await;
+            assert_eq!(refused, 0, "{what}: the fault is over");
+        }
+        scene.assert_right(&what).await;
+        drop(load);
+        scene.assert_right_when_opened_again(&what).await;
+    }
+    println!("{refused_in_all} refused");
+    assert!(refused_in_all as u64 > faults, "{refused_in_all} refused");
+}
+
+/// The database's own code of a refused enqueue.
+fn code(refused: &Result<i64, EnqueueError>) -> (Arc<sqlx::Error>, String) {
+    let Err(EnqueueError::Store(StoreError::Database(error))) = refused else {
+        panic!("{refused:?}");
+    };
+    let sqlx::Error::Database(said) = &**error else {
+        panic!("{error:?}");
+    };
+    let code = said.code().map(|code| code.into_owned());
+    (error.clone(), code.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn failed_commit_refuses_its_batch_and_stores_none_of_it() {
+    for (call, code_wanted) in [
+        (Call::Write, ffi::SQLITE_FULL),
+        (Call::Write, ffi::SQLITE_IOERR_WRITE),
+        (Call::Sync, ffi::SQLITE_IOERR_FSYNC),
+    ] {
+        let scene = Scene::new().await;
+        let events = [1, 2, 3].map(Uuid::from_u128);
+        scene.disk().fail(fault(call, "-wal", code_wanted, 0, 1));
+        let refused = scene.enqueue(&events).await;
+        let errors: Vec<_> = refused.iter().map(code).collect();
+        for (error, code) in &errors {
+            assert_eq!(*code, code_wanted.to_string(), "{error:?}");
+            // One commit was tried for all, and not once more for each.
+            assert!(Arc::ptr_eq(error, &errors[0].0), "{errors:?}");
+        }
+        let stats = scene.store.stats().await.expect("stats are read");
+        assert_eq!((stats.accepted, stats.depth.pending), (0, 0));
+        let stored = scene.enqueue(&events).await;
+        let places: Vec<_> = stored.into_iter().map(Result::ok).collect();
+        assert_eq!(places, [Some(1), Some(2), Some(3)]);
+        let found = scene.store.verify().await.expect("the store is checked");
+        assert!(found.is_sound(), "{found:?}");
+    }
+}
+
+/// After a sync that failed nobody knows what is on disk. A worker killed right then may leave what it
+/// refused; handed over again, as the refused always is, it is there once.
+#[tokio::test]
+async fn refused_by_a_failed_sync_is_there_once_after_a_kill() {
+    let scene = Scene::new().await;
+    let (before, after) = ([1, 2].map(Uuid::from_u128), [3, 4].map(Uuid::from_u128));
+    assert!(scene.enqueue(&before).await.iter().all(Result::is_ok));
+    let failing = fault(Call::Sync, "-wal", ffi::SQLITE_IOERR_FSYNC, 0, ALWAYS);
+    scene.disk().fail(failing);
+    assert!(scene.enqueue(&after).await.iter().all(Result::is_err));
+    // What a kill leaves: the files as they are.
+    let left = tempfile::tempdir().expect("a directory is made");
+    for file in ["queue.db", "queue.db-wal"] {
+        let from = scene.path.with_file_name(file);
+        std::fs::copy(from, left.path().join(file)).expect("the file is copied");
+    }
+    let store = open(&left.path().join("queue.db"), LIMITS).await;
+    let again = before.iter().chain(&after);
+    let again = again.map(|id| store.enqueue(event(*id, "a-0".to_owned()), NOW));
+    let seqs: Vec<_> = join_all(again)
+        .await
+        .into_iter()
+        .map(|stored| stored.expect("the event is stored").seq.0)
+        .collect();
+    assert_eq!(seqs, [1, 2, 3, 4]);
+    let stats = store.stats().await.expect("stats are read");
+    assert_eq!(stats.accepted, 4);
+    assert!(store.verify().await.expect("it is checked").is_sound());
+}
+
+#[tokio::test]
+async fn store_that_cannot_be_opened_opens_once_the_fault_is_over() {
+    for (call, ending, code) in [
+        (Call::Open, ".db", ffi::SQLITE_CANTOPEN),
+        (Call::Open, "-wal", ffi::SQLITE_CANTOPEN),
+        (Call::Read, ".db", ffi::SQLITE_IOERR_READ),
+        (Call::MapShared, "", ffi::SQLITE_IOERR_SHMMAP),
+    ] {
+        let scene = Scene::new().await;
+        let event = [Uuid::from_u128(1)];
+        assert!(scene.enqueue(&event).await[0].is_ok());
+        scene.store.close().await;
+        scene.disk().fail(fault(call, ending, code, 0, ALWAYS));
+        let opened = SqliteStore::open(&scene.path, LIMITS).await;
+        let error = opened.map(drop).expect_err("it cannot be opened");
+        assert!(matches!(error, OpenError::Open { .. }), "{error:?}");
+        scene.disk().fail(None);
+        let store = open(&scene.path, LIMITS).await;
+        assert_eq!(store.stats().await.expect("it is read").accepted, 1);
+    }
+}
+
+/// Readers are opened when they are first needed, which may be when nothing can be read.
+#[tokio::test]
+async fn read_of_a_failing_disk_says_so_at_once() {
+    for (call, ending, code) in [
+        (Call::Read, "", ffi::SQLITE_IOERR_READ),
+        (Call::Open, "", ffi::SQLITE_CANTOPEN),
+    ] {
+        let scene = Scene::new().await;
+        assert!(scene.enqueue(&[Uuid::from_u128(1)]).await[0].is_ok());
+        scene.disk().fail(fault(call, ending, code, 0, ALWAYS));
+        let read = tokio::time::timeout(Duration::from_secs(5), scene.store.stats()).await;
+        let read = read.expect("it is answered");
+        let Err(StoreError::Database(error)) = read else {
+            panic!("{read:?}");
+        };
+        assert!(!matches!(*error, sqlx::Error::PoolTimedOut), "{error:?}");
+        scene.disk().fail(None);
+        assert_eq!(scene.store.stats().await.expect("it is read").accepted, 1);
+    }
+}
+
+#[tokio::test]
+async fn locked_beyond_the_busy_timeout_refuses_and_goes_on() {
+    let scene = Scene::new().await;
+    scene.store.close().await;
+    let limits = Limits {
+        busy_timeout: Duration::from_millis(1),
+        ..LIMITS
+    };
+    let store = open(&scene.path, limits).await;
+    let journal = |note| scene.note(note);
+    let owner = begin(&store, &journal).await;
+    let mut load = Load::new("a", seed(), owner, &journal);
+    for _ in 0..4 {
+        assert_eq!(load.round(&store).await, 0);
+    }
+    let options = SqliteConnectOptions::new().filename(&scene.path);
+    let mut stranger = options.connect().await.expect("the file opens");
+    for lock in ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"] {
+        let locked = sqlx::raw_sql(lock).execute(&mut stranger).await;
+        locked.expect("the file is locked");
+        let refused = load.round(&store).await + load.round(&store).await;
+        assert!(refused > 0, "{lock}");
+        let unlocked = sqlx::raw_sql("ROLLBACK").execute(&mut stranger).await;
+        unlocked.expect("the file is unlocked");
+        for _ in 0..3 {
+            assert_eq!(load.round(&store).await, 0, "{lock} is over");
+        }
+    }
+    let notes = scene.notes.lock().expect("nobody panicked").clone();
+    let found = violations(&store, &notes).await;
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

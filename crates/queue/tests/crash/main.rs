@@ -1,0 +1,20 @@
+//! The queue under every crash: loss of power (`power`), a killed process (`kill`), a disk that fails
+//! (`fault`).
+//!
+//! All three run the same random load (`load`), which notes what it asks and what it is answered,
+//! and hold what is found afterwards against these notes (`check`). `vfs` puts a recorder under
+//! SQLite, `disk` keeps what it records and fails what it is told to, `image` makes of a recording
+//! what a crash may leave.
+//!
+//! `SESSIOND_SEED` replays a seed; each test prints its own.
+
+mod check;
+mod child;
+mod disk;
+mod fault;
+mod image;
+mod kill;
+mod load;
+mod power;
+mod random;
+mod vfs;

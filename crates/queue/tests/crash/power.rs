@@ -1,0 +1,181 @@
+//! Loss of power at any moment of a load, replayed from a recording of what SQLite did to its files.
+//!
+//! `SESSIOND_POWER_IMAGES` sets how many crashes are tried.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use sessiond_queue::SqliteStore;
+use sessiond_queue::store::Store;
+
+use crate::check::{goes_on, violations};
+use crate::disk::{Operation, Pragma};
+use crate::image::{self, Unsynced};
+use crate::load::{LIMITS, Load, Note, begin};
+use crate::random::{Random, number_from, seed};
+use crate::vfs::Watch;
+
+const IMAGES: u64 = 150;
+const ROUNDS: usize = 24;
+
+/// With the log folded into the file every few commits, a short load goes through all that a long
+/// one does: checkpoints, a log begun anew, a log cut to its limit.
+const SHORT_LOG: [Pragma; 2] = [
+    Pragma {
+        name: "wal_autocheckpoint",
+        value: "12",
+        pretended: "2000",
+    },
+    Pragma {
+        name: "journal_size_limit",
+        value: "65536",
+        pretended: "8388608",
+    },
+];
+
+/// The log as the queue sets it up.
+const LONG_LOG: [Pragma; 0] = [];
+
+#[tokio::test]
+async fn acknowledged_is_there_after_a_loss_of_power() {
+    let seed = seed();
+    let images = number_from("SESSIOND_POWER_IMAGES").unwrap_or(IMAGES);
+    for (pragmas, images) in [
+        (&SHORT_LOG[..], images - images / 3),
+        (&LONG_LOG[..], images / 3),
+    ] {
+        let recording = Recording::new(seed, pragmas).await;
+        recording.assert_complete(!pragmas.is_empty());
+        let crashes = recording.crashes(seed, images).await;
+        assert!(crashes.is_empty(), "{}", crashes.join("\n"));
+    }
+}
+
+/// The proof that the test above can fail: it does, once SQLite syncs less than the queue asks for.
+#[tokio::test]
+async fn with_fewer_syncs_acknowledged_is_lost() {
+    let seed = seed();
+    // Off, and normal (1), with which the log is synced when it is folded in, and no sooner.
+    for (value, log) in [
+        ("OFF", &SHORT_LOG[..]),
+        ("OFF", &LONG_LOG),
+        ("1", &LONG_LOG),
+    ] {
+        let synchronous = Pragma {
+            name: "synchronous",
+            value,
+            pretended: "2",
+        };
+        let recording = Recording::new(seed, &[log, &[synchronous]].concat()).await;
+        let crashes = recording.crashes(seed, 30).await;
+        let lost = |crash: &String| crash.contains("was acknowledged and is not there");
+        assert!(crashes.iter().any(lost), "{synchronous:?}: {crashes:?}");
+    }
+}
+
+/// A load on a watched disk.
+struct Recording {
+    operations: Vec<Operation>,
+    /// With the number of operations that were done before.
+    notes: Vec<(usize, Note)>,
+}
+
+impl Recording {
+    async fn new(seed: u64, pragmas: &[Pragma]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory is made");
+        let dir = dir.path().canonicalize().expect("it is there");
+        let (path, watch) = (dir.join("queue.db"), Watch::new(&dir, pragmas));
+        let notes = Mutex::new(Vec::new());
+        let journal = |note| {
+            let point = watch.0.point();
+            notes.lock().expect("nobody panicked").push((point, note));
+        };
+        let mut store = open(&path).await;
+        let owner = begin(&store, &journal).await;
+        let mut load = Load::new("a", seed, owner, &journal);
+        for round in 0..ROUNDS {
+            let refused = load.round(&store).await;
+            assert_eq!(refused, 0, "a disk without faults refuses nothing");
+            if round == ROUNDS / 2 {
+                store.close().await;
+                store = open(&path).await;
+                load.restart(begin(&store, &journal).await);
+            }
+        }
+        store.close().await;
+        let operations = watch.0.operations();
+        drop(load);
+        let notes = notes.into_inner().expect("nobody panicked");
+        Self { operations, notes }
+    }
+
+    /// A recording that misses a kind of operation would show less than it seems to.
+    fn assert_complete(&self, short_log: bool) {
+        let count = |wanted: fn(&Operation) -> bool| {
+            self.operations.iter().filter(|done| wanted(done)).count()
+        };
+        let (syncs, truncates, deletes, directory_syncs) = (
+            count(|done| matches!(done, Operation::Sync { .. })),
+            count(|done| matches!(done, Operation::Truncate { .. })),
+            count(|done| matches!(done, Operation::Delete { .. })),
+            count(|done| matches!(done, Operation::SyncDirectory)),
+        );
+        assert!(syncs >= ROUNDS, "a round commits: {syncs} syncs");
+        let truncates_min = if short_log { 4 } else { 1 };
+        assert!(truncates >= truncates_min, "{truncates} truncates");
+        assert!(deletes >= 2, "a clean close deletes the log: {deletes}");
+        assert!(
+            directory_syncs >= 2,
+            "a log is begun anew: {directory_syncs}"
+        );
+    }
+
+    /// Tries crashes and tells what is wrong after them.
+    async fn crashes(&self, seed: u64, images: u64) -> Vec<String> {
+        let mut random = Random(seed);
+        let mut wrong = Vec::new();
+        for _ in 0..images {
+            let point = if random.one_in(2) {
+                // Just acknowledged.
+                self.notes[random.below(self.notes.len())].0
+            } else {
+                random.below(self.operations.len() + 1)
+            };
+            let unsynced = match random.below(8) {
+                0 | 1 => Unsynced::Lost,
+                2 => Unsynced::Kept,
+                _ => Unsynced::Mixed,
+            };
+            let found = self.crash(point, unsynced, &mut random).await;
+            if !found.is_empty() {
+                wrong.push(format!("{point}, {unsynced:?}: {}", found.join("\n    ")));
+            }
+        }
+        wrong
+    }
+
+    async fn crash(&self, point: usize, unsynced: Unsynced, random: &mut Random) -> Vec<String> {
+        let dir = tempfile::tempdir().expect("a directory is made");
+        image::write(&self.operations[..point], unsynced, random, dir.path());
+        let path = dir.path().join("queue.db");
+        let notes = || {
+            let before = self.notes.iter().take_while(|(at, _)| *at <= point);
+            before.map(|(_, note)| note)
+        };
+        let store = match SqliteStore::open(&path, LIMITS).await {
+            Ok(store) => store,
+            Err(error) => return vec![format!("{error:?}")],
+        };
+        let mut found = violations(&store, notes()).await;
+        if found.is_empty() {
+            found = goes_on(&store, notes()).await;
+        }
+        store.close().await;
+        found
+    }
+}
+
+async fn open(path: &Path) -> SqliteStore {
+    let opened = SqliteStore::open(path, LIMITS).await;
+    opened.expect("the store opens")
+}
