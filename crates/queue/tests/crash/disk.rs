@@ -55,11 +55,37 @@ pub(crate) type Fault = Box<dyn FnMut(Call, &str) -> Option<c_int> + Send>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pragma {
     pub(crate) name: &'static str,
-    /// Not longer than what the queue asks for.
-    pub(crate) value: &'static str,
-    /// What the queue reads back.
+    /// What the queue asks for: a connection that asks for something else gets it.
+    pub(crate) asked: &'static str,
+    /// What that connection reads back.
     pub(crate) pretended: &'static str,
+    /// What it gets; not longer than what was asked for.
+    pub(crate) value: &'static str,
 }
+
+/// With the log folded into the file every few commits, a short load goes through all that a long
+/// one does: checkpoints, a log begun anew, a log cut to its limit; with a cache of few pages,
+/// transactions that are written before they are committed, and reads.
+pub(crate) const SMALL: [Pragma; 3] = [
+    Pragma {
+        name: "wal_autocheckpoint",
+        asked: "2000",
+        pretended: "2000",
+        value: "12",
+    },
+    Pragma {
+        name: "journal_size_limit",
+        asked: "8388608",
+        pretended: "8388608",
+        value: "65536",
+    },
+    Pragma {
+        name: "cache_size",
+        asked: "-1024",
+        pretended: "-1024",
+        value: "4",
+    },
+];
 
 /// A watched directory.
 pub(crate) struct Disk {

@@ -5,6 +5,7 @@
 
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,19 +21,12 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::check::{goes_on, violations};
-use crate::disk::{Call, Disk, Fault, Pragma};
+use crate::disk::{Call, Disk, Fault, Pragma, SMALL};
 use crate::load::{LIMITS, Load, NOW, Note, begin, event};
 use crate::random::{Random, number_from, seed};
 use crate::vfs::Watch;
 
-const FAULTS: u64 = 60;
-
-/// The log is folded in after every few commits, so that this may fail too.
-const SHORT_LOG: [Pragma; 1] = [Pragma {
-    name: "wal_autocheckpoint",
-    value: "12",
-    pretended: "2000",
-}];
+const FAULTS: u64 = 40;
 
 /// A store on a watched disk, under a load that notes what it is answered.
 struct Scene {
@@ -44,10 +38,10 @@ struct Scene {
 }
 
 impl Scene {
-    async fn new() -> Self {
+    async fn new(pragmas: &[Pragma]) -> Self {
         let dir = tempfile::tempdir().expect("a directory is made");
         let real = dir.path().canonicalize().expect("it is there");
-        let (path, watch) = (real.join("queue.db"), Watch::new(&real, &SHORT_LOG));
+        let (path, watch) = (real.join("queue.db"), Watch::new(&real, pragmas));
         Self {
             store: open(&path, LIMITS).await,
             _dir: dir,
@@ -146,7 +140,7 @@ async fn work_goes_on_after_every_fault() {
     let faults = number_from("SESSIOND_FAULT_ROUNDS").unwrap_or(FAULTS);
     let mut refused_in_all = 0;
     for number in 0..faults as usize {
-        let scene = Scene::new().await;
+        let scene = Scene::new(&SMALL).await;
         let journal = |note| scene.note(note);
         let owner = begin(&scene.store, &journal).await;
         let mut load = Load::new("a", random.next(), owner, &journal);
@@ -175,6 +169,61 @@ async fn work_goes_on_after_every_fault() {
     assert!(refused_in_all as u64 > faults, "{refused_in_all} refused");
 }
 
+/// One call fails, each in its turn, wherever in a transaction it comes.
+#[tokio::test]
+async fn work_goes_on_after_any_call_failed_once() {
+    let seed = seed();
+    let mut random = Random(seed);
+    let faults = number_from("SESSIOND_FAULT_ROUNDS").unwrap_or(FAULTS) as usize;
+    // The same load each time; the first time nothing fails, and the calls are counted.
+    let (calls, _) = one_call_fails(seed, usize::MAX).await;
+    let mut refused_in_all = 0;
+    for number in 0..faults.min(calls) {
+        let place = (number * calls + random.below(calls)) / faults.min(calls);
+        let (_, refused) = one_call_fails(seed, place).await;
+        refused_in_all += refused;
+    }
+    println!("{refused_in_all} refused, {calls} calls");
+    assert!(refused_in_all > 0, "a failed call was noticed");
+}
+
+/// A load during which the call at this place fails; how many calls there were, and how many asks
+/// were refused.
+async fn one_call_fails(seed: u64, place: usize) -> (usize, usize) {
+    let what = format!("call {place}");
+    let scene = Scene::new(&SMALL).await;
+    let journal = |note| scene.note(note);
+    let owner = begin(&scene.store, &journal).await;
+    let mut load = Load::new("a", seed, owner, &journal);
+    for _ in 0..3 {
+        assert_eq!(load.round(&scene.store).await, 0);
+    }
+    let counted = Arc::new(AtomicUsize::new(0));
+    let count = counted.clone();
+    scene.disk().fail(Some(Box::new(move |call, _| {
+        let here = count.fetch_add(1, Ordering::Relaxed) == place;
+        here.then_some(match call {
+            Call::Open => ffi::SQLITE_CANTOPEN,
+            Call::Read => ffi::SQLITE_IOERR_READ,
+            Call::Write => ffi::SQLITE_FULL,
+            Call::Truncate => ffi::SQLITE_IOERR_TRUNCATE,
+            Call::Sync => ffi::SQLITE_IOERR_FSYNC,
+            Call::Delete => ffi::SQLITE_IOERR_DELETE,
+            Call::MapShared => ffi::SQLITE_IOERR_SHMMAP,
+        })
+    })));
+    let mut refused = 0;
+    for _ in 0..4 {
+        refused += load.round(&scene.store).await;
+    }
+    scene.disk().fail(None);
+    scene.assert_right(&what).await;
+    assert_eq!(load.round(&scene.store).await, 0, "{what}");
+    drop(load);
+    scene.assert_right_when_opened_again(&what).await;
+    (counted.load(Ordering::Relaxed), refused)
+}
+
 /// The database's own code of a refused enqueue.
 fn code(refused: &Result<i64, EnqueueError>) -> (Arc<sqlx::Error>, String) {
     let Err(EnqueueError::Store(StoreError::Database(error))) = refused else {
@@ -194,7 +243,8 @@ async fn failed_commit_refuses_its_batch_and_stores_none_of_it() {
         (Call::Write, ffi::SQLITE_IOERR_WRITE),
         (Call::Sync, ffi::SQLITE_IOERR_FSYNC),
     ] {
-        let scene = Scene::new().await;
+        // With its whole cache, the transaction is written when it is committed, and not before.
+        let scene = Scene::new(&[]).await;
         let events = [1, 2, 3].map(Uuid::from_u128);
         scene.disk().fail(fault(call, "-wal", code_wanted, 0, 1));
         let refused = scene.enqueue(&events).await;
@@ -218,7 +268,7 @@ async fn failed_commit_refuses_its_batch_and_stores_none_of_it() {
 /// refused; handed over again, as the refused always is, it is there once.
 #[tokio::test]
 async fn refused_by_a_failed_sync_is_there_once_after_a_kill() {
-    let scene = Scene::new().await;
+    let scene = Scene::new(&SMALL).await;
     let (before, after) = ([1, 2].map(Uuid::from_u128), [3, 4].map(Uuid::from_u128));
     assert!(scene.enqueue(&before).await.iter().all(Result::is_ok));
     let failing = fault(Call::Sync, "-wal", ffi::SQLITE_IOERR_FSYNC, 0, ALWAYS);
@@ -252,7 +302,7 @@ async fn store_that_cannot_be_opened_opens_once_the_fault_is_over() {
         (Call::Read, ".db", ffi::SQLITE_IOERR_READ),
         (Call::MapShared, "", ffi::SQLITE_IOERR_SHMMAP),
     ] {
-        let scene = Scene::new().await;
+        let scene = Scene::new(&SMALL).await;
         let event = [Uuid::from_u128(1)];
         assert!(scene.enqueue(&event).await[0].is_ok());
         scene.store.close().await;
@@ -273,7 +323,7 @@ async fn read_of_a_failing_disk_says_so_at_once() {
         (Call::Read, "", ffi::SQLITE_IOERR_READ),
         (Call::Open, "", ffi::SQLITE_CANTOPEN),
     ] {
-        let scene = Scene::new().await;
+        let scene = Scene::new(&SMALL).await;
         assert!(scene.enqueue(&[Uuid::from_u128(1)]).await[0].is_ok());
         scene.disk().fail(fault(call, ending, code, 0, ALWAYS));
         let read = tokio::time::timeout(Duration::from_secs(5), scene.store.stats()).await;
@@ -289,7 +339,7 @@ async fn read_of_a_failing_disk_says_so_at_once() {
 
 #[tokio::test]
 async fn locked_beyond_the_busy_timeout_refuses_and_goes_on() {
-    let scene = Scene::new().await;
+    let scene = Scene::new(&SMALL).await;
     scene.store.close().await;
     let limits = Limits {
         busy_timeout: Duration::from_millis(1),

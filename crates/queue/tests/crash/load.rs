@@ -166,8 +166,8 @@ impl<'a> Load<'a> {
             if let Some(claim) = &session.held {
                 match random.below(8) {
                     0 => asks.push(Ask::Release(*key, claim.clone(), false)),
-                    1 => asks.push(Ask::Release(*key, claim.clone(), true)),
-                    2 => {}
+                    1 | 2 => asks.push(Ask::Release(*key, claim.clone(), true)),
+                    3 => {}
                     _ => asks.push(Ask::Confirm(*key, claim.clone())),
                 }
             } else if let Some(id) = session.id {

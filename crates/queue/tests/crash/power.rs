@@ -9,40 +9,25 @@ use sessiond_queue::SqliteStore;
 use sessiond_queue::store::Store;
 
 use crate::check::{goes_on, violations};
-use crate::disk::{Operation, Pragma};
+use crate::disk::{Operation, Pragma, SMALL};
 use crate::image::{self, Unsynced};
 use crate::load::{LIMITS, Load, Note, begin};
 use crate::random::{Random, number_from, seed};
 use crate::vfs::Watch;
 
-const IMAGES: u64 = 150;
+const IMAGES: u64 = 120;
 const ROUNDS: usize = 24;
 
-/// With the log folded into the file every few commits, a short load goes through all that a long
-/// one does: checkpoints, a log begun anew, a log cut to its limit.
-const SHORT_LOG: [Pragma; 2] = [
-    Pragma {
-        name: "wal_autocheckpoint",
-        value: "12",
-        pretended: "2000",
-    },
-    Pragma {
-        name: "journal_size_limit",
-        value: "65536",
-        pretended: "8388608",
-    },
-];
-
-/// The log as the queue sets it up.
-const LONG_LOG: [Pragma; 0] = [];
+/// The file as the queue sets it up.
+const AS_IT_IS: [Pragma; 0] = [];
 
 #[tokio::test]
 async fn acknowledged_is_there_after_a_loss_of_power() {
     let seed = seed();
     let images = number_from("SESSIOND_POWER_IMAGES").unwrap_or(IMAGES);
     for (pragmas, images) in [
-        (&SHORT_LOG[..], images - images / 3),
-        (&LONG_LOG[..], images / 3),
+        (&SMALL[..], images - images / 3),
+        (&AS_IT_IS[..], images / 3),
     ] {
         let recording = Recording::new(seed, pragmas).await;
         recording.assert_complete(!pragmas.is_empty());
@@ -56,15 +41,12 @@ async fn acknowledged_is_there_after_a_loss_of_power() {
 async fn with_fewer_syncs_acknowledged_is_lost() {
     let seed = seed();
     // Off, and normal (1), with which the log is synced when it is folded in, and no sooner.
-    for (value, log) in [
-        ("OFF", &SHORT_LOG[..]),
-        ("OFF", &LONG_LOG),
-        ("1", &LONG_LOG),
-    ] {
+    for (value, log) in [("OFF", &SMALL[..]), ("OFF", &AS_IT_IS), ("1", &AS_IT_IS)] {
         let synchronous = Pragma {
             name: "synchronous",
-            value,
+            asked: "FULL",
             pretended: "2",
+            value,
         };
         let recording = Recording::new(seed, &[log, &[synchronous]].concat()).await;
         let crashes = recording.crashes(seed, 30).await;
@@ -110,7 +92,7 @@ impl Recording {
     }
 
     /// A recording that misses a kind of operation would show less than it seems to.
-    fn assert_complete(&self, short_log: bool) {
+    fn assert_complete(&self, small: bool) {
         let count = |wanted: fn(&Operation) -> bool| {
             self.operations.iter().filter(|done| wanted(done)).count()
         };
@@ -121,7 +103,7 @@ impl Recording {
             count(|done| matches!(done, Operation::SyncDirectory)),
         );
         assert!(syncs >= ROUNDS, "a round commits: {syncs} syncs");
-        let truncates_min = if short_log { 4 } else { 1 };
+        let truncates_min = if small { 4 } else { 1 };
         assert!(truncates >= truncates_min, "{truncates} truncates");
         assert!(deletes >= 2, "a clean close deletes the log: {deletes}");
         assert!(

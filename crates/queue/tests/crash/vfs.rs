@@ -151,6 +151,7 @@ unsafe extern "C" fn open(
                 id: disk.open(&name),
                 disk,
                 name,
+                lowered: Vec::new(),
             });
             let base = sqlite3_file { pMethods: &METHODS };
             file.cast::<File>().write(File { base, place });
@@ -191,6 +192,8 @@ struct Place {
     disk: Arc<Disk>,
     name: String,
     id: FileId,
+    /// The pragmas of this connection that are not what it believes.
+    lowered: Vec<Pragma>,
 }
 
 /// The unix file behind one of the shim's.
@@ -350,22 +353,29 @@ unsafe extern "C" fn file_control(
     // pragma's name, and to its value, if it is set.
     unsafe {
         if control == ffi::SQLITE_FCNTL_PRAGMA
-            && let Some(place) = &(*file.cast::<File>()).place
+            && let Some(place) = (*file.cast::<File>()).place.as_mut()
         {
             let texts = argument.cast::<*mut c_char>();
             let (answer, name, value) = (texts, *texts.add(1), *texts.add(2));
             let name = CStr::from_ptr(name).to_bytes();
-            let mut pragmas = place.disk.pragmas.iter();
-            if let Some(pragma) = pragmas.find(|pragma| pragma.name.as_bytes() == name) {
-                if value.is_null() {
+            if value.is_null() {
+                let mut lowered = place.lowered.iter();
+                if let Some(pragma) = lowered.find(|pragma| pragma.name.as_bytes() == name) {
                     answer.write(copied(pragma.pretended));
                     return ffi::SQLITE_OK;
                 }
-                let room = CStr::from_ptr(value).to_bytes().len();
-                assert!(pragma.value.len() <= room, "{pragma:?} fits");
-                let text = value.cast::<u8>();
-                text.copy_from_nonoverlapping(pragma.value.as_ptr(), pragma.value.len());
-                text.add(pragma.value.len()).write(0);
+            } else {
+                let asked = CStr::from_ptr(value).to_bytes();
+                let mut pragmas = place.disk.pragmas.iter();
+                if let Some(pragma) = pragmas.find(|pragma| {
+                    pragma.name.as_bytes() == name && pragma.asked.as_bytes() == asked
+                }) {
+                    assert!(pragma.value.len() <= asked.len(), "{pragma:?} fits");
+                    place.lowered.push(*pragma);
+                    let text = value.cast::<u8>();
+                    text.copy_from_nonoverlapping(pragma.value.as_ptr(), pragma.value.len());
+                    text.add(pragma.value.len()).write(0);
+                }
             }
         }
         forward!(file, xFileControl, control, argument)
