@@ -1,7 +1,7 @@
 //! The queue under every crash: loss of power (`power`), a killed process (`kill`), a disk that fails
-//! (`fault`).
+//! (`fault`), an operating system that refuses (`system`).
 //!
-//! All three run the same random load (`load`), which notes what it asks and what it is answered,
+//! All of them run the same random load (`load`), which notes what it asks and what it is answered,
 //! and hold what is found afterwards against these notes (`check`). `vfs` puts a recorder under
 //! SQLite, `disk` keeps what it records and fails what it is told to, `image` makes of a recording
 //! what a crash may leave.
@@ -17,4 +17,5 @@ mod kill;
 mod load;
 mod power;
 mod random;
+mod system;
 mod vfs;

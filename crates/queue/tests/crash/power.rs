@@ -9,7 +9,7 @@ use sessiond_queue::SqliteStore;
 use sessiond_queue::store::Store;
 
 use crate::check::{goes_on, violations};
-use crate::disk::{Operation, Pragma, SMALL};
+use crate::disk::{Disk, Operation, Pragma, SMALL};
 use crate::image::{self, Unsynced};
 use crate::load::{LIMITS, Load, Note, begin};
 use crate::random::{Random, number_from, seed};
@@ -17,6 +17,9 @@ use crate::vfs::Watch;
 
 const IMAGES: u64 = 120;
 const ROUNDS: usize = 24;
+
+/// Second crashes tried after a first one.
+const IMAGES_OF_A_SECOND: u64 = 15;
 
 /// The file as the queue sets it up.
 const AS_IT_IS: [Pragma; 0] = [];
@@ -33,6 +36,21 @@ async fn acknowledged_is_there_after_a_loss_of_power() {
         recording.assert_complete(!pragmas.is_empty());
         let crashes = recording.crashes(seed, images).await;
         assert!(crashes.is_empty(), "{}", crashes.join("\n"));
+    }
+}
+
+/// The next worker writes on behind what a crash has left, and the power goes again.
+#[tokio::test]
+async fn acknowledged_is_there_after_a_second_loss_of_power() {
+    let seed = seed();
+    let mut random = Random(seed);
+    let images = number_from("SESSIOND_POWER_IMAGES").unwrap_or(IMAGES);
+    let first = Recording::new(seed, &SMALL).await;
+    for _ in 0..images.div_ceil(2 * IMAGES_OF_A_SECOND) {
+        let crash = first.some_crash(&mut random);
+        let second = first.after(&crash, &mut random, &SMALL).await;
+        let crashes = second.crashes(random.next(), IMAGES_OF_A_SECOND).await;
+        assert!(crashes.is_empty(), "{crash:?}, {}", crashes.join("\n"));
     }
 }
 
@@ -57,17 +75,35 @@ async fn with_fewer_syncs_acknowledged_is_lost() {
 
 /// A load on a watched disk.
 struct Recording {
+    /// How many of the operations stand for what was there before.
+    begun: usize,
     operations: Vec<Operation>,
     /// With the number of operations that were done before.
     notes: Vec<(usize, Note)>,
 }
 
 impl Recording {
+    /// A load on a new file.
     async fn new(seed: u64, pragmas: &[Pragma]) -> Self {
         let dir = tempfile::tempdir().expect("a directory is made");
-        let dir = dir.path().canonicalize().expect("it is there");
+        Self::on(dir.path(), Vec::new(), seed, pragmas).await
+    }
+
+    /// The load of the worker that comes after a crash.
+    async fn after(&self, crash: &Crash, random: &mut Random, pragmas: &[Pragma]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory is made");
+        self.write(crash, random, dir.path());
+        let notes = self.notes_before(crash.point).cloned().collect();
+        Self::on(dir.path(), notes, random.next(), pragmas).await
+    }
+
+    async fn on(dir: &Path, before: Vec<Note>, seed: u64, pragmas: &[Pragma]) -> Self {
+        let dir = dir.canonicalize().expect("it is there");
         let (path, watch) = (dir.join("queue.db"), Watch::new(&dir, pragmas));
-        let notes = Mutex::new(Vec::new());
+        adopt(&watch.0);
+        let begun = watch.0.point();
+        let before: Vec<_> = before.into_iter().map(|note| (begun, note)).collect();
+        let notes = Mutex::new(before);
         let journal = |note| {
             let point = watch.0.point();
             notes.lock().expect("nobody panicked").push((point, note));
@@ -88,7 +124,11 @@ impl Recording {
         let operations = watch.0.operations();
         drop(load);
         let notes = notes.into_inner().expect("nobody panicked");
-        Self { operations, notes }
+        Self {
+            begun,
+            operations,
+            notes,
+        }
     }
 
     /// A recording that misses a kind of operation would show less than it seems to.
@@ -117,43 +157,80 @@ impl Recording {
         let mut random = Random(seed);
         let mut wrong = Vec::new();
         for _ in 0..images {
-            let point = if random.one_in(2) {
-                // Just acknowledged.
-                self.notes[random.below(self.notes.len())].0
-            } else {
-                random.below(self.operations.len() + 1)
-            };
-            let unsynced = match random.below(8) {
-                0 | 1 => Unsynced::Lost,
-                2 => Unsynced::Kept,
-                _ => Unsynced::Mixed,
-            };
-            let found = self.crash(point, unsynced, &mut random).await;
+            let crash = self.some_crash(&mut random);
+            let found = self.wrong_after(&crash, &mut random).await;
             if !found.is_empty() {
-                wrong.push(format!("{point}, {unsynced:?}: {}", found.join("\n    ")));
+                wrong.push(format!("{crash:?}: {}", found.join("\n    ")));
             }
         }
         wrong
     }
 
-    async fn crash(&self, point: usize, unsynced: Unsynced, random: &mut Random) -> Vec<String> {
-        let dir = tempfile::tempdir().expect("a directory is made");
-        image::write(&self.operations[..point], unsynced, random, dir.path());
-        let path = dir.path().join("queue.db");
-        let notes = || {
-            let before = self.notes.iter().take_while(|(at, _)| *at <= point);
-            before.map(|(_, note)| note)
+    fn some_crash(&self, random: &mut Random) -> Crash {
+        let point = if random.one_in(2) {
+            // Just acknowledged.
+            self.notes[random.below(self.notes.len())].0
+        } else {
+            self.begun + random.below(self.operations.len() - self.begun + 1)
         };
-        let store = match SqliteStore::open(&path, LIMITS).await {
+        let unsynced = match random.below(8) {
+            0 | 1 => Unsynced::Lost,
+            2 => Unsynced::Kept,
+            _ => Unsynced::Mixed,
+        };
+        Crash { point, unsynced }
+    }
+
+    fn write(&self, crash: &Crash, random: &mut Random, to: &Path) {
+        let before = &self.operations[..crash.point];
+        image::write(before, crash.unsynced, random, to);
+    }
+
+    fn notes_before(&self, point: usize) -> impl Iterator<Item = &Note> {
+        let before = self.notes.iter().take_while(move |(at, _)| *at <= point);
+        before.map(|(_, note)| note)
+    }
+
+    async fn wrong_after(&self, crash: &Crash, random: &mut Random) -> Vec<String> {
+        let dir = tempfile::tempdir().expect("a directory is made");
+        self.write(crash, random, dir.path());
+        let store = match SqliteStore::open(dir.path().join("queue.db"), LIMITS).await {
             Ok(store) => store,
             Err(error) => return vec![format!("{error:?}")],
         };
-        let mut found = violations(&store, notes()).await;
+        let mut found = violations(&store, self.notes_before(crash.point)).await;
         if found.is_empty() {
-            found = goes_on(&store, notes()).await;
+            found = goes_on(&store, self.notes_before(crash.point)).await;
         }
         store.close().await;
         found
+    }
+}
+
+/// When the power goes, and what becomes of what is on its way.
+#[derive(Debug)]
+struct Crash {
+    point: usize,
+    unsynced: Unsynced,
+}
+
+/// Records the files that are there as if they had been written and synced: they outlived a crash.
+fn adopt(disk: &Disk) {
+    for entry in std::fs::read_dir(&disk.dir).expect("it is there") {
+        let entry = entry.expect("it is read");
+        let name = entry
+            .file_name()
+            .into_string()
+            .expect("SQLite's names are text");
+        let bytes = std::fs::read(entry.path()).expect("the file is read");
+        let (file, offset) = (disk.open(&name), 0);
+        disk.record(Operation::Write {
+            file,
+            offset,
+            bytes,
+        });
+        disk.record(Operation::Sync { file });
+        disk.record(Operation::SyncDirectory);
     }
 }
 
