@@ -91,11 +91,18 @@ pub(super) async fn writer(
 }
 
 /// A pool of readers, opened when they are needed.
+///
+/// Their pragmas are set as part of connecting. The pool answers with what fails there; what fails
+/// after it, the pool repeats for half a minute and then does not name: that is left to reading
+/// them back, for which nothing is read from the disk any more.
 pub(super) fn readers(path: &Path, limits: &Limits) -> SqlitePool {
-    let options = options(path)
+    let (path, pragmas) = (path.to_owned(), pragmas(Role::Reader, limits));
+    let mut options = options(&path)
         .read_only(true)
         .statement_cache_capacity(READER_STATEMENTS);
-    let (path, pragmas) = (path.to_owned(), pragmas(Role::Reader, limits));
+    for (name, value, _) in &pragmas {
+        options = options.pragma(*name, value.clone());
+    }
     SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         // No timers, so that an idle store never wakes; two idle readers cost less.
@@ -105,8 +112,8 @@ pub(super) fn readers(path: &Path, limits: &Limits) -> SqlitePool {
         .after_connect(move |conn, _| {
             let (path, pragmas) = (path.clone(), pragmas.clone());
             Box::pin(async move {
-                let set_up = set_up(conn, &path, &pragmas).await;
-                set_up
+                let read_back = read_back(conn, &path, &pragmas).await;
+                read_back
                     .map(drop)
                     .map_err(|error| sqlx::Error::Configuration(error.into()))
             })
@@ -195,9 +202,25 @@ async fn set_up(
     path: &Path,
     pragmas: &[Pragma],
 ) -> Result<Vec<(String, String)>, OpenError> {
+    for (name, value, _) in pragmas {
+        let set = AssertSqlSafe(format!("PRAGMA {name} = {value}"));
+        sqlx::raw_sql(set)
+            .execute(&mut *conn)
+            .await
+            .map_err(|error| open_error(path, error))?;
+    }
+    read_back(conn, path, pragmas).await
+}
+
+/// Compares pragmas with what was wanted: names and values.
+async fn read_back(
+    conn: &mut SqliteConnection,
+    path: &Path,
+    pragmas: &[Pragma],
+) -> Result<Vec<(String, String)>, OpenError> {
     let mut read_back = Vec::new();
-    for (name, value, wanted) in pragmas {
-        let got = set_and_get(conn, name, value)
+    for (name, _, wanted) in pragmas {
+        let got = get(conn, name)
             .await
             .map_err(|error| open_error(path, error))?;
         if got != *wanted {
@@ -213,13 +236,7 @@ async fn set_up(
     Ok(read_back)
 }
 
-async fn set_and_get(
-    conn: &mut SqliteConnection,
-    name: &str,
-    value: &str,
-) -> Result<String, sqlx::Error> {
-    let set = AssertSqlSafe(format!("PRAGMA {name} = {value}"));
-    sqlx::raw_sql(set).execute(&mut *conn).await?;
+async fn get(conn: &mut SqliteConnection, name: &str) -> Result<String, sqlx::Error> {
     let get = AssertSqlSafe(format!("PRAGMA {name}"));
     match sqlx::raw_sql(get).fetch_optional(&mut *conn).await? {
         Some(row) => row.try_get_unchecked(0),

@@ -322,6 +322,7 @@ async fn read_of_a_failing_disk_says_so_at_once() {
     for (call, ending, code) in [
         (Call::Read, "", ffi::SQLITE_IOERR_READ),
         (Call::Open, "", ffi::SQLITE_CANTOPEN),
+        (Call::MapShared, "", ffi::SQLITE_IOERR_SHMMAP),
     ] {
         let scene = Scene::new(&SMALL).await;
         assert!(scene.enqueue(&[Uuid::from_u128(1)]).await[0].is_ok());
