@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::ids::{MessageId, SessionId};
 use crate::types::State;
 
-/// The store itself could not do it; the operation had no effect and may be repeated.
+/// The store itself could not do it; the operation had no effect and may be repeated. (When a disk
+/// fails to sync and the process is killed right then, the next one may find it done all the same,
+/// as a whole: repeated, it is a duplicate or a lost claim.)
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database refused a statement or could not write; all requests of a transaction share

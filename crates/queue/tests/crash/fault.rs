@@ -118,6 +118,22 @@ fn fault(
     }))
 }
 
+/// Fails the call at this place, and counts all.
+fn fault_at(place: usize, counted: Arc<AtomicUsize>) -> Option<Fault> {
+    Some(Box::new(move |call, _| {
+        let here = counted.fetch_add(1, Ordering::Relaxed) == place;
+        here.then_some(match call {
+            Call::Open => ffi::SQLITE_CANTOPEN,
+            Call::Read => ffi::SQLITE_IOERR_READ,
+            Call::Write => ffi::SQLITE_FULL,
+            Call::Truncate => ffi::SQLITE_IOERR_TRUNCATE,
+            Call::Sync => ffi::SQLITE_IOERR_FSYNC,
+            Call::Delete => ffi::SQLITE_IOERR_DELETE,
+            Call::MapShared => ffi::SQLITE_IOERR_SHMMAP,
+        })
+    }))
+}
+
 const ALWAYS: usize = usize::MAX;
 
 /// The faults a disk has, by the call they meet.
@@ -199,19 +215,7 @@ async fn one_call_fails(seed: u64, place: usize) -> (usize, usize) {
         assert_eq!(load.round(&scene.store).await, 0);
     }
     let counted = Arc::new(AtomicUsize::new(0));
-    let count = counted.clone();
-    scene.disk().fail(Some(Box::new(move |call, _| {
-        let here = count.fetch_add(1, Ordering::Relaxed) == place;
-        here.then_some(match call {
-            Call::Open => ffi::SQLITE_CANTOPEN,
-            Call::Read => ffi::SQLITE_IOERR_READ,
-            Call::Write => ffi::SQLITE_FULL,
-            Call::Truncate => ffi::SQLITE_IOERR_TRUNCATE,
-            Call::Sync => ffi::SQLITE_IOERR_FSYNC,
-            Call::Delete => ffi::SQLITE_IOERR_DELETE,
-            Call::MapShared => ffi::SQLITE_IOERR_SHMMAP,
-        })
-    })));
+    scene.disk().fail(fault_at(place, counted.clone()));
     let mut refused = 0;
     for _ in 0..4 {
         refused += load.round(&scene.store).await;
@@ -268,7 +272,8 @@ async fn failed_commit_refuses_its_batch_and_stores_none_of_it() {
 /// refused; handed over again, as the refused always is, it is there once.
 #[tokio::test]
 async fn refused_by_a_failed_sync_is_there_once_after_a_kill() {
-    let scene = Scene::new(&SMALL).await;
+    // With a log that is not begun anew, whose first sync is that of a commit.
+    let scene = Scene::new(&[]).await;
     let (before, after) = ([1, 2].map(Uuid::from_u128), [3, 4].map(Uuid::from_u128));
     assert!(scene.enqueue(&before).await.iter().all(Result::is_ok));
     let failing = fault(Call::Sync, "-wal", ffi::SQLITE_IOERR_FSYNC, 0, ALWAYS);
@@ -281,6 +286,11 @@ async fn refused_by_a_failed_sync_is_there_once_after_a_kill() {
         std::fs::copy(from, left.path().join(file)).expect("the file is copied");
     }
     let store = open(&left.path().join("queue.db"), LIMITS).await;
+    let stats = store.stats().await.expect("stats are read");
+    assert_eq!(
+        stats.accepted, 4,
+        "the log was written before it was synced"
+    );
     let again = before.iter().chain(&after);
     let again = again.map(|id| store.enqueue(event(*id, "a-0".to_owned()), NOW));
     let seqs: Vec<_> = join_all(again)
@@ -313,6 +323,72 @@ async fn store_that_cannot_be_opened_opens_once_the_fault_is_over() {
         scene.disk().fail(None);
         let store = open(&scene.path, LIMITS).await;
         assert_eq!(store.stats().await.expect("it is read").accepted, 1);
+    }
+}
+
+/// A file whose making was cut short by a fault is made by the next worker.
+#[tokio::test]
+async fn file_that_was_half_made_is_opened() {
+    let mut random = Random(seed());
+    let faults = number_from("SESSIOND_FAULT_ROUNDS").unwrap_or(FAULTS) as usize;
+    let mut calls = 0;
+    let mut failed = 0;
+    for number in 0..=faults {
+        let dir = tempfile::tempdir().expect("a directory is made");
+        let real = dir.path().canonicalize().expect("it is there");
+        let (path, watch) = (real.join("queue.db"), Watch::new(&real, &SMALL));
+        // The first time nothing fails, and the calls are counted.
+        let place = match number {
+            0 => usize::MAX,
+            _ => ((number - 1) * calls + random.below(calls)) / faults,
+        };
+        let counted = Arc::new(AtomicUsize::new(0));
+        watch.0.fail(fault_at(place, counted.clone()));
+        match SqliteStore::open(&path, LIMITS).await {
+            Ok(store) => store.close().await,
+            Err(OpenError::Open { .. } | OpenError::Migrate { .. }) => failed += 1,
+            Err(error) => panic!("call {place}: {error:?}"),
+        }
+        calls = calls.max(counted.load(Ordering::Relaxed));
+        watch.0.fail(None);
+        let store = open(&path, LIMITS).await;
+        let stored = store.enqueue(event(random.uuid(), "a-0".to_owned()), NOW);
+        assert_eq!(stored.await.expect("it is stored").message.0, 1);
+        let found = store.verify().await.expect("the store is checked");
+        assert!(found.is_sound(), "call {place}: {found:?}");
+        store.close().await;
+    }
+    println!("{failed} of {faults} failed, {calls} calls");
+    assert!(failed > faults / 4, "{failed} failed");
+}
+
+/// A worker that ends on a failing disk cannot fold the log in; and of what it refused nobody knows
+/// what has reached the disk.
+#[tokio::test]
+async fn closed_on_a_failing_disk_opens_with_all_that_was_acknowledged() {
+    let mut random = Random(seed());
+    for (call, ending, code) in KINDS {
+        let scene = Scene::new(&SMALL).await;
+        let journal = |note| match note {
+            // It may have happened all the same.
+            Note::Refused(..) => {}
+            note => scene.note(note),
+        };
+        let owner = begin(&scene.store, &journal).await;
+        let mut load = Load::new("a", random.next(), owner, &journal);
+        for _ in 0..4 {
+            assert_eq!(load.round(&scene.store).await, 0);
+        }
+        let spared = random.below(8);
+        scene.disk().fail(fault(call, ending, code, spared, ALWAYS));
+        for _ in 0..3 {
+            load.round(&scene.store).await;
+        }
+        drop(load);
+        scene.store.close().await;
+        scene.disk().fail(None);
+        let what = format!("{call:?} {ending} {code} after {spared}");
+        scene.assert_right_when_opened_again(&what).await;
     }
 }
 
