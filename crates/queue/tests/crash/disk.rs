@@ -33,6 +33,11 @@ pub(crate) enum Operation {
     Sync {
         file: FileId,
     },
+    /// What was not on disk when a sync failed will never be, or is already: Linux forgets it, and
+    /// the next sync succeeds without it.
+    FailedSync {
+        file: FileId,
+    },
 }
 
 /// What SQLite asks of the disk.

@@ -41,6 +41,10 @@ pub(crate) fn write(operations: &[Operation], unsynced: Unsynced, random: &mut R
                 file.unsynced.push(operation);
             }
             Operation::Sync { file } => files.get_mut(file).expect("it was opened").sync(),
+            Operation::FailedSync { file } => {
+                let file = files.get_mut(file).expect("it was opened");
+                file.lose(unsynced, random);
+            }
         }
     }
     for entry in entries {
@@ -90,8 +94,14 @@ impl File<'_> {
     }
 
     fn left(mut self, unsynced: Unsynced, random: &mut Random) -> Vec<u8> {
+        self.lose(unsynced, random);
+        self.bytes
+    }
+
+    /// Leaves of what is not synced what the disk has got round to.
+    fn lose(&mut self, unsynced: Unsynced, random: &mut Random) {
         match unsynced {
-            Unsynced::Lost => {}
+            Unsynced::Lost => self.unsynced.clear(),
             Unsynced::Kept => self.sync(),
             Unsynced::Mixed => {
                 for place in (1..self.unsynced.len()).rev() {
@@ -99,16 +109,16 @@ impl File<'_> {
                 }
                 // Where a file grew and nothing arrived, there may be what was there before.
                 let filler = [0x00, 0xA5][random.below(2)];
-                for operation in self.unsynced {
+                for operation in self.unsynced.drain(..) {
+                    let bytes = &mut self.bytes;
                     match random.below(3) {
                         0 => {}
-                        1 => apply(&mut self.bytes, operation, filler, |_| true),
-                        _ => apply(&mut self.bytes, operation, filler, |_| random.one_in(2)),
+                        1 => apply(bytes, operation, filler, |_| true),
+                        _ => apply(bytes, operation, filler, |_| random.one_in(2)),
                     }
                 }
             }
         }
-        self.bytes
     }
 }
 

@@ -5,11 +5,12 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use libsqlite3_sys::SQLITE_IOERR_FSYNC;
 use sessiond_queue::SqliteStore;
 use sessiond_queue::store::Store;
 
 use crate::check::{goes_on, violations};
-use crate::disk::{Disk, Operation, Pragma, SMALL};
+use crate::disk::{Call, Disk, Fault, Operation, Pragma, SMALL};
 use crate::image::{self, Unsynced};
 use crate::load::{LIMITS, Load, Note, begin};
 use crate::random::{Random, number_from, seed};
@@ -54,7 +55,17 @@ async fn acknowledged_is_there_after_a_second_loss_of_power() {
     }
 }
 
-/// The proof that the test above can fail: it does, once SQLite syncs less than the queue asks for.
+/// A sync that failed is not made good by the next one: what it was for must be written again.
+#[tokio::test]
+async fn acknowledged_is_there_after_failed_syncs_and_a_loss_of_power() {
+    let seed = seed();
+    let images = number_from("SESSIOND_POWER_IMAGES").unwrap_or(IMAGES) / 2;
+    let recording = Recording::with_failing_syncs(seed).await;
+    let crashes = recording.crashes(seed, images).await;
+    assert!(crashes.is_empty(), "{}", crashes.join("\n"));
+}
+
+/// The proof that the tests above can fail: they do, once SQLite syncs less than the queue asks for.
 #[tokio::test]
 async fn with_fewer_syncs_acknowledged_is_lost() {
     let seed = seed();
@@ -86,7 +97,13 @@ impl Recording {
     /// A load on a new file.
     async fn new(seed: u64, pragmas: &[Pragma]) -> Self {
         let dir = tempfile::tempdir().expect("a directory is made");
-        Self::on(dir.path(), Vec::new(), seed, pragmas).await
+        Self::on(dir.path(), Vec::new(), seed, pragmas, false).await
+    }
+
+    /// A load on a new file, while every eighth sync or so fails.
+    async fn with_failing_syncs(seed: u64) -> Self {
+        let dir = tempfile::tempdir().expect("a directory is made");
+        Self::on(dir.path(), Vec::new(), seed, &SMALL, true).await
     }
 
     /// The load of the worker that comes after a crash.
@@ -94,10 +111,16 @@ impl Recording {
         let dir = tempfile::tempdir().expect("a directory is made");
         self.write(crash, random, dir.path());
         let notes = self.notes_before(crash.point).cloned().collect();
-        Self::on(dir.path(), notes, random.next(), pragmas).await
+        Self::on(dir.path(), notes, random.next(), pragmas, false).await
     }
 
-    async fn on(dir: &Path, before: Vec<Note>, seed: u64, pragmas: &[Pragma]) -> Self {
+    async fn on(
+        dir: &Path,
+        before: Vec<Note>,
+        seed: u64,
+        pragmas: &[Pragma],
+        syncs_fail: bool,
+    ) -> Self {
         let dir = dir.canonicalize().expect("it is there");
         let (path, watch) = (dir.join("queue.db"), Watch::new(&dir, pragmas));
         adopt(&watch.0);
@@ -106,21 +129,36 @@ impl Recording {
         let notes = Mutex::new(before);
         let journal = |note| {
             let point = watch.0.point();
-            notes.lock().expect("nobody panicked").push((point, note));
+            // What was refused since a sync failed, may be on disk all the same.
+            if !matches!(note, Note::Refused(..)) || !syncs_fail {
+                notes.lock().expect("nobody panicked").push((point, note));
+            }
+        };
+        let fail_syncs = |seed| {
+            let mut random = Random(seed);
+            let fault: Fault = Box::new(move |call, _| {
+                let fails = call == Call::Sync && random.one_in(8);
+                fails.then_some(SQLITE_IOERR_FSYNC)
+            });
+            watch.0.fail(syncs_fail.then_some(fault));
         };
         let mut store = open(&path).await;
         let owner = begin(&store, &journal).await;
         let mut load = Load::new("a", seed, owner, &journal);
+        let mut refused = 0;
+        fail_syncs(seed);
         for round in 0..ROUNDS {
-            let refused = load.round(&store).await;
-            assert_eq!(refused, 0, "a disk without faults refuses nothing");
+            refused += load.round(&store).await;
             if round == ROUNDS / 2 {
                 store.close().await;
+                watch.0.fail(None);
                 store = open(&path).await;
                 load.restart(begin(&store, &journal).await);
+                fail_syncs(!seed);
             }
         }
         store.close().await;
+        assert_eq!(refused > 0, syncs_fail, "{refused} refused");
         let operations = watch.0.operations();
         drop(load);
         let notes = notes.into_inner().expect("nobody panicked");

@@ -316,9 +316,13 @@ unsafe extern "C" fn truncate(file: *mut sqlite3_file, bytes: i64) -> c_int {
 unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: see above.
     unsafe {
-        let place = place_unless_fault!(file, Call::Sync);
-        if let Some(place) = place {
-            place.disk.record(Operation::Sync { file: place.id });
+        if let Some(place) = &(*file.cast::<File>()).place {
+            let file = place.id;
+            if let Some(code) = place.disk.fault(Call::Sync, &place.name) {
+                place.disk.record(Operation::FailedSync { file });
+                return code;
+            }
+            place.disk.record(Operation::Sync { file });
         }
         forward!(file, xSync, flags)
     }
