@@ -26,7 +26,7 @@ use crate::load::{LIMITS, Load, NOW, Note, begin, event};
 use crate::random::{Random, number_from, seed};
 use crate::vfs::Watch;
 
-const FAULTS: u64 = 40;
+const FAULTS: u64 = 30;
 
 /// A store on a watched disk, under a load that notes what it is answered.
 struct Scene {

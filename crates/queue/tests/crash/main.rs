@@ -6,7 +6,8 @@
 //! SQLite, `disk` keeps what it records and fails what it is told to, `image` makes of a recording
 //! what a crash may leave.
 //!
-//! `SESSIOND_SEED` replays a seed; each test prints its own.
+//! `SESSIOND_SEED` replays a seed; each test prints its own. More than the usual few seconds' worth is
+//! tried with `SESSIOND_POWER_IMAGES`, `SESSIOND_KILL_ROUNDS` and `SESSIOND_FAULT_ROUNDS`.
 
 mod check;
 mod child;
