@@ -40,6 +40,9 @@
 //!   whose existence proves the holder dead.
 //! - An event id is one message over the whole queue; a dedup key, one within its session.
 //! - A redriven message keeps its place unless one behind it was worked; then it goes last.
+//! - A finished message is deleted when it is too old, or when there are too many, as far as a
+//!   [`types::Retention`] says so, and a dead one by hand. Its results stay; its event id and dedup key
+//!   are forgotten, so that the same event would be a new one.
 //! - Each claim that ends without a confirm leaves one entry in its message's history, and so does a
 //!   redrive; the newest 32 are kept, as long as the message is. A confirm leaves its results.
 //!

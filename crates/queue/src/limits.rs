@@ -62,6 +62,14 @@ pub const REASON_KEPT_BYTES: usize = 2048;
 /// each of 5 attempts, 10 rescues and a redrive.
 pub const ATTEMPTS_KEPT: usize = 32;
 
+/// Messages that one batch of a deletion takes: as many as a batch of the writer, so that who waits
+/// behind it waits no longer than behind any other.
+pub const DELETE_ROWS_MAX: usize = 256;
+
+/// Bytes of payloads that one batch of a deletion takes, unless one alone has more: each of their
+/// pages is freed one by one.
+pub const DELETE_BYTES_MAX: usize = 4 << 20;
+
 /// Rows of a listing when the caller names none.
 pub const LIST_DEFAULT: u32 = 100;
 

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use crate::error::{EnqueueError, MessageError, SessionError, SettleError, StoreError};
 use crate::ids::{Generation, MessageId, SessionId, Timestamp};
 use crate::types::{
-    Attempt, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked, Message,
-    MessageFilter, OpenSession, Receipt, Redriven, Release, Released, Rescued, ResultFilter,
-    Session, SessionFilter, Stats, StoreInfo, StoredResult, Unfinished, Usage, Verification,
+    Attempt, CancelledBacklog, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked,
+    Message, MessageFilter, OpenSession, PurgedDead, Receipt, Redriven, Release, Released, Rescued,
+    ResultFilter, Retained, Retention, Session, SessionFilter, Stats, StoreInfo, StoredResult,
+    Unfinished, Usage, Verification,
 };
 
 /// A durable queue: what a method has answered is on disk, or for reads, was.
@@ -56,6 +57,14 @@ pub trait Store: Send + Sync + 'static {
     /// Takes a pending or claimed message out for good. A claim on it is lost.
     async fn cancel(&self, message: MessageId, now: Timestamp) -> Result<Message, MessageError>;
 
+    /// Takes all pending and claimed messages of a session out for good; nothing for a session that
+    /// does not exist.
+    async fn cancel_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<CancelledBacklog, StoreError>;
+
     /// Makes a dead message pending again, with fresh attempts.
     async fn redrive(&self, message: MessageId, now: Timestamp) -> Result<Redriven, MessageError>;
 
@@ -65,6 +74,18 @@ pub trait Store: Send + Sync + 'static {
         session: Option<SessionId>,
         now: Timestamp,
     ) -> Result<Vec<Redriven>, StoreError>;
+
+    /// Deletes a dead message with its payload and its history. What came of it before stays.
+    async fn purge_message(&self, message: MessageId) -> Result<(), MessageError>;
+
+    /// Deletes the first dead messages, of one session or of all: one small batch, to be repeated
+    /// while there are more.
+    async fn purge_dead(&self, session: Option<SessionId>) -> Result<PurgedDead, StoreError>;
+
+    /// Deletes the oldest finished messages that are over the policy: one small batch, to be
+    /// repeated while there is more. Their payloads and histories go with them, and so does what is
+    /// known of their event ids and dedup keys; their results stay.
+    async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError>;
 
     /// Gets or creates a session; an ended one is open again, a drain is called off.
     async fn open_session(

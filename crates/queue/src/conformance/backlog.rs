@@ -3,8 +3,8 @@
 use super::LIMITS;
 use super::bench::{Bench, NOW, confirm_of, event};
 use crate::error::{MessageError, SettleError};
-use crate::ids::{MessageId, Seq, Timestamp};
-use crate::types::{Claimed, Message, Redriven, Rescued, State};
+use crate::ids::{MessageId, Seq, SessionId, Timestamp};
+use crate::types::{CancelledBacklog, Claimed, Message, Redriven, Rescued, State};
 
 /// The instance died: no attempt is lost, and its claim is.
 pub async fn rescue_returns_claims_of_earlier_generations(q: &Bench) {
@@ -139,6 +139,33 @@ pub async fn finished_message_cannot_be_cancelled(q: &Bench) {
     }
     let unknown = cancel(q, MessageId(99)).await;
     assert!(matches!(unknown, Err(MessageError::Unknown(MessageId(99)))));
+}
+
+/// With what is in work, and nothing of other sessions.
+pub async fn cancelled_backlog_leaves_nothing_to_claim(q: &Bench) {
+    let stored = q.fill("a", 3).await;
+    let other = q.fill("b", 1).await[0];
+    let session = stored[0].session;
+    let done = q.work(session).await;
+    let claim = q.claim(session).await;
+    let cancel = async |session| {
+        let cancelled = q.store.cancel_session(session, NOW).await;
+        cancelled.expect("the backlog is cancelled")
+    };
+    let wanted = CancelledBacklog {
+        messages: 2,
+        claimed: Some(claim.message.id),
+    };
+    assert_eq!(cancel(session).await, wanted);
+    assert_eq!(cancel(session).await, CancelledBacklog::default());
+    let unknown = SessionId(uuid::Uuid::nil());
+    assert_eq!(cancel(unknown).await, CancelledBacklog::default());
+    let late = q.store.confirm(confirm_of(&claim), NOW).await;
+    assert!(matches!(late, Err(SettleError::ClaimLost(_))));
+    assert_eq!(q.try_claim(session).await, Claimed::Empty);
+    assert_eq!(q.message(done).await.state, State::Done);
+    assert_eq!(q.session(session).await.pending, 0);
+    assert_eq!(q.work(other.session).await, other.message);
 }
 
 async fn redrive(q: &Bench, message: MessageId) -> Redriven {

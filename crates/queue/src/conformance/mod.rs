@@ -13,6 +13,7 @@ pub mod close;
 pub mod enqueue;
 pub mod failing;
 pub mod listing;
+pub mod retention;
 pub mod session;
 pub mod settle;
 pub mod usage;
@@ -94,6 +95,7 @@ macro_rules! conformance_tests {
                 cancelled_pending_message_is_skipped
                 cancelled_claim_is_lost
                 finished_message_cannot_be_cancelled
+                cancelled_backlog_leaves_nothing_to_claim
                 redriven_message_keeps_its_place
                 redriven_message_goes_last_behind_worked_ones
                 redrive_starts_attempts_anew
@@ -140,6 +142,21 @@ macro_rules! conformance_tests {
                 messages_are_paged_and_filtered
                 results_are_paged_and_filtered
                 stats_count_every_state
+            }
+            retention {
+                done_message_goes_at_its_age
+                cancelled_message_goes_like_a_done_one
+                dead_message_is_kept_by_bounds_of_its_own
+                oldest_go_when_there_are_too_many
+                retention_without_bounds_keeps_all
+                backlog_is_never_deleted
+                deletion_comes_in_batches
+                results_outlive_their_message
+                deleted_event_is_not_remembered
+                redriven_message_goes_last_behind_deleted_ones
+                purge_takes_results_of_deleted_messages
+                only_dead_messages_are_purged
+                purge_of_dead_messages_may_be_of_one_session
             }
             attempts {
                 ends_of_attempts_are_kept_in_order

@@ -3,6 +3,7 @@
 //!
 //! Nothing of it survives the process. Every operation holds one lock from beginning to end.
 
+mod delete;
 mod listing;
 mod model;
 mod settle;
@@ -18,10 +19,10 @@ use crate::ids::{Generation, MessageId, SessionId, Timestamp};
 use crate::limits::Limits;
 use crate::store::Store;
 use crate::types::{
-    Attempt, AttemptOutcome, Claim, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Fence,
-    Life, Marked, Message, MessageFilter, OpenSession, Receipt, Redriven, Release, Released,
-    Rescued, ResultFilter, Session, SessionFilter, State, Stats, StoreInfo, StoredResult,
-    Unfinished, Usage, Verification,
+    Attempt, AttemptOutcome, CancelledBacklog, Claim, Claimed, CloseDepth, Closed, Confirm,
+    DayUsage, Enqueue, Fence, Life, Marked, Message, MessageFilter, OpenSession, PurgedDead,
+    Receipt, Redriven, Release, Released, Rescued, ResultFilter, Retained, Retention, Session,
+    SessionFilter, State, Stats, StoreInfo, StoredResult, Unfinished, Usage, Verification,
 };
 use crate::validate;
 
@@ -145,6 +146,28 @@ impl Store for MemoryStore {
         Ok(entry.message.clone())
     }
 
+    async fn cancel_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<CancelledBacklog, StoreError> {
+        let mut model = self.model()?;
+        let mut cancelled = CancelledBacklog::default();
+        let of_session = model.messages.values_mut().filter(|entry| {
+            entry.message.session == session
+                && matches!(entry.message.state, State::Pending | State::Claimed)
+        });
+        for entry in of_session {
+            cancelled.messages += 1;
+            if entry.message.state == State::Claimed {
+                cancelled.claimed = Some(entry.message.id);
+                entry.ended(AttemptOutcome::Cancelled, None, now);
+            }
+            entry.set_state(State::Cancelled, now);
+        }
+        Ok(cancelled)
+    }
+
     async fn redrive(&self, message: MessageId, now: Timestamp) -> Result<Redriven, MessageError> {
         let mut model = self.model()?;
         let Some(entry) = model.messages.get(&message) else {
@@ -175,6 +198,18 @@ impl Store for MemoryStore {
             }
         }
         Ok(model.redrive(&taken, now))
+    }
+
+    async fn purge_message(&self, message: MessageId) -> Result<(), MessageError> {
+        self.model()?.purge_message(message)
+    }
+
+    async fn purge_dead(&self, session: Option<SessionId>) -> Result<PurgedDead, StoreError> {
+        Ok(self.model()?.purge_dead(session))
+    }
+
+    async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError> {
+        Ok(self.model()?.retain(&policy, now))
     }
 
     async fn open_session(
@@ -285,14 +320,10 @@ impl Store for MemoryStore {
         entry.session.failing = None;
         let epoch = entry.session.epoch;
         let model = &mut *model;
-        // A result is of its message's epoch, so the results go first, by their messages.
-        let messages = &model.messages;
-        model.results.retain(|_, result| {
-            result.session != session
-                || messages
-                    .get(&result.message)
-                    .is_some_and(|of| of.message.epoch >= epoch)
-        });
+        let epochs = &model.result_epochs;
+        model
+            .results
+            .retain(|id, result| result.session != session || epochs[id] >= epoch);
         model
             .messages
             .retain(|_, entry| entry.message.session != session || entry.message.epoch >= epoch);
@@ -308,7 +339,8 @@ impl Store for MemoryStore {
         let left = model
             .messages
             .values()
-            .any(|entry| entry.message.session == session);
+            .any(|entry| entry.message.session == session)
+            || model.results.values().any(|of| of.session == session);
         let pending = model.backlog(Some(session));
         let Some(entry) = model.by_id(session) else {
             return Ok(Closed {

@@ -24,6 +24,8 @@ pub(super) struct Model {
     pub(super) sessions: BTreeMap<i64, SessionEntry>,
     pub(super) messages: BTreeMap<MessageId, MessageEntry>,
     pub(super) results: BTreeMap<ResultId, StoredResult>,
+    /// Of each result, the epoch of its message, which may be gone.
+    pub(super) result_epochs: BTreeMap<ResultId, Epoch>,
     /// What was spent, by day.
     pub(super) days: BTreeMap<i64, Usage>,
     pub(super) last_session: i64,
@@ -39,6 +41,8 @@ pub(super) struct SessionEntry {
     pub(super) session: Session,
     pub(super) reopen: bool,
     pub(super) next_seq: Seq,
+    /// The highest place of a message that was worked and deleted since.
+    pub(super) deleted_seq: Seq,
     pub(super) checkpoint: Option<String>,
 }
 
@@ -121,7 +125,7 @@ impl MessageEntry {
         }
     }
 
-    fn was_worked(&self) -> bool {
+    pub(super) fn was_worked(&self) -> bool {
         matches!(
             self.message.state,
             State::Claimed | State::Done | State::Dead
@@ -217,6 +221,7 @@ impl Model {
             },
             reopen: false,
             next_seq: Seq(1),
+            deleted_seq: Seq(0),
             checkpoint: None,
         };
         self.sessions.insert(self.last_session, entry);
@@ -362,7 +367,9 @@ impl Model {
             redriven.push(Redriven {
                 message: message.id,
                 session: message.session,
-                kept_place: !self.messages.values().any(|other| {
+                kept_place: !self.sessions.values().any(|entry| {
+                    entry.session.id == message.session && entry.deleted_seq > message.seq
+                }) && !self.messages.values().any(|other| {
                     other.message.session == message.session
                         && other.message.seq > message.seq
                         && !dead.contains(&other.message.id)

@@ -36,6 +36,7 @@ impl Model {
                 created_at: now,
                 result,
             };
+            self.result_epochs.insert(stored.id, message.epoch);
             self.results.insert(stored.id, stored);
         }
         let usage = confirm.usage.cleaned();

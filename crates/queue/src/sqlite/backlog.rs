@@ -9,14 +9,14 @@ use super::read::message_query;
 use super::request::Operation;
 use super::rows::{self, Columns, message_row};
 use super::statements::{
-    LIST_DEAD, LIST_DEAD_OF_SESSION, LIST_WORKED, LOAD_CLAIMS_BEFORE, LOAD_CLAIMS_OF_SESSION,
-    ROWS_MAX,
+    GET_DELETED_SEQ, LIST_DEAD, LIST_DEAD_OF_SESSION, LIST_WORKED, LOAD_BACKLOG,
+    LOAD_CLAIMS_BEFORE, LOAD_CLAIMS_OF_SESSION, ROWS_MAX,
 };
 use super::transition::{MessageRow, Step};
 use super::work::Work;
 use crate::error::{MessageError, StoreError};
 use crate::ids::{Generation, MessageId, Seq, SessionId, Timestamp};
-use crate::types::{Message, Redriven, Rescued, State};
+use crate::types::{CancelledBacklog, Message, Redriven, Rescued, State};
 
 /// Returns the claims of dead instances.
 pub(super) struct Rescue {
@@ -125,6 +125,44 @@ impl Operation for Cancel {
     }
 }
 
+/// Takes a session's backlog out for good.
+pub(super) struct CancelSession {
+    pub(super) session: SessionId,
+    pub(super) now: Timestamp,
+}
+
+#[async_trait]
+impl Operation for CancelSession {
+    type Answer = CancelledBacklog;
+    type Error = StoreError;
+
+    async fn run(
+        &self,
+        work: &mut Work,
+    ) -> Result<Result<CancelledBacklog, StoreError>, StoreError> {
+        let mut cancelled = CancelledBacklog::default();
+        let Some(num) = work.session_num(self.session).await? else {
+            return Ok(Ok(cancelled));
+        };
+        // The session's depth bounds it.
+        let found = LOAD_BACKLOG.query().bind(num);
+        let found = found.fetch_all(&mut work.conn).await?;
+        let mut backlog = found
+            .iter()
+            .map(|row| message_row(&mut Columns::of(row)))
+            .collect::<Result<Vec<_>, _>>()?;
+        for row in &mut backlog {
+            if row.state == State::Claimed {
+                cancelled.claimed = Some(row.id);
+            }
+            cancelled.messages += 1;
+            work.step(row, Step::Cancel, self.now);
+        }
+        work.save_messages(&backlog).await?;
+        Ok(Ok(cancelled))
+    }
+}
+
 /// Makes one dead message pending again.
 pub(super) struct Redrive {
     pub(super) message: MessageId,
@@ -228,6 +266,9 @@ async fn redrive(
     let redriven: HashSet<_> = dead.iter().map(|row| row.id).collect();
     let mut last_worked: BTreeMap<i64, Seq> = BTreeMap::new();
     for num in dead.iter().map(|row| row.session).collect::<HashSet<_>>() {
+        let query = GET_DELETED_SEQ.query().bind(num);
+        let row = query.fetch_one(&mut work.conn).await?;
+        last_worked.insert(num, Seq(Columns::of(&row).get()?));
         for row in LIST_WORKED
             .query()
             .bind(num)
@@ -237,7 +278,8 @@ async fn redrive(
             let mut c = Columns::of(&row);
             let (id, seq) = (MessageId(c.get()?), Seq(c.get()?));
             if !redriven.contains(&id) {
-                last_worked.insert(num, seq);
+                let last = last_worked.entry(num).or_default();
+                *last = seq.max(*last);
                 break;
             }
         }

@@ -174,6 +174,11 @@ fn migrator() -> Migrator {
             "generators",
             include_str!("../../migrations/0002_generators.sql"),
         ),
+        migration(
+            3,
+            "retention",
+            include_str!("../../migrations/0003_retention.sql"),
+        ),
     ])
 }
 

@@ -71,6 +71,11 @@ impl Counters {
         }
     }
 
+    /// Messages that are done, dead or cancelled.
+    pub(super) fn finished(&self) -> i64 {
+        self.depth.done + self.depth.dead + self.depth.cancelled
+    }
+
     /// Messages that count against the depth of the whole queue.
     pub(super) fn backlog(&self) -> i64 {
         self.depth.pending + self.depth.claimed

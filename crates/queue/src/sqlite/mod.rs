@@ -3,13 +3,14 @@
 //! Writes go as requests to the one task that owns the writing connection (`writer`); reads go to a
 //! small pool. In reading order: `connect` opens the file, `statements` holds the SQL, `request` is
 //! what the handle sends, `writer` makes batches, `work` is one transaction; `enqueue`, `settle`,
-//! `claim`, `backlog` and `lifecycle` are the operations, `sessions`, `counters` and `transition`
+//! `claim`, `backlog`, `delete` and `lifecycle` are the operations, `sessions`, `counters` and `transition`
 //! the state they change; `rows` and `read` are the way out.
 
 mod backlog;
 mod claim;
 mod connect;
 mod counters;
+mod delete;
 mod enqueue;
 mod lifecycle;
 #[cfg(test)]
@@ -25,12 +26,12 @@ mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sqlx::{Connection as _, SqliteConnection, SqlitePool};
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use self::request::{Call, NewEvent, Operation, Request, Settle, Take};
@@ -40,10 +41,10 @@ use crate::ids::{Generation, MessageId, SessionId, Timestamp};
 use crate::limits::Limits;
 use crate::store::Store;
 use crate::types::{
-    Attempt, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked, Message,
-    MessageFilter, OpenSession, Receipt, Redriven, Release, ReleaseWhy, Released, Rescued,
-    ResultFilter, Session, SessionFilter, State, Stats, StoreInfo, StoredResult, Unfinished, Usage,
-    Verification,
+    Attempt, CancelledBacklog, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked,
+    Message, MessageFilter, OpenSession, PurgedDead, Receipt, Redriven, Release, ReleaseWhy,
+    Released, Rescued, ResultFilter, Retained, Retention, Session, SessionFilter, State, Stats,
+    StoreInfo, StoredResult, Unfinished, Usage, Verification,
 };
 
 /// A durable queue in one SQLite file.
@@ -59,6 +60,7 @@ pub struct SqliteStore {
     /// Ends when all senders are gone; locked while a close waits for it.
     writer_task: AsyncMutex<Option<JoinHandle<SqliteConnection>>>,
     read_only: bool,
+    worked: Arc<Notify>,
 }
 
 impl SqliteStore {
@@ -69,8 +71,11 @@ impl SqliteStore {
         let (conn, pragmas) = connect::writer(path, &limits).await?;
         // As many requests may wait as make the next batch; more wait at the sending side.
         let (tx, rx) = mpsc::channel(limits.batch_max.max(1));
-        let task = tokio::spawn(writer::run(Work::new(conn, limits), rx));
-        Ok(Self::assemble(path, &limits, pragmas, Some((tx, task))))
+        let worked = Arc::new(Notify::new());
+        let work = Work::new(conn, limits, Arc::clone(&worked));
+        let task = tokio::spawn(writer::run(work, rx));
+        let store = Self::assemble(path, &limits, pragmas, Some((tx, task)));
+        Ok(Self { worked, ..store })
     }
 
     /// Opens a queue for reading only, for example beside a running worker; every write answers
@@ -97,7 +102,14 @@ impl SqliteStore {
             writer: Mutex::new(tx),
             writer_task: AsyncMutex::new(task),
             read_only,
+            worked: Arc::default(),
         }
+    }
+
+    /// Notified after commits that store or finish messages, for whoever keeps the store in order:
+    /// only then can there be something to delete that was not there before. For one waiter.
+    pub fn worked(&self) -> Arc<Notify> {
+        Arc::clone(&self.worked)
     }
 
     /// Sends a request to the writer and waits for its answer.
@@ -222,6 +234,14 @@ impl Store for SqliteStore {
         self.run(backlog::Cancel { message, now }).await
     }
 
+    async fn cancel_session(
+        &self,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<CancelledBacklog, StoreError> {
+        self.run(backlog::CancelSession { session, now }).await
+    }
+
     async fn redrive(&self, message: MessageId, now: Timestamp) -> Result<Redriven, MessageError> {
         self.run(backlog::Redrive { message, now }).await
     }
@@ -232,6 +252,18 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Redriven>, StoreError> {
         self.run(backlog::RedriveAll { session, now }).await
+    }
+
+    async fn purge_message(&self, message: MessageId) -> Result<(), MessageError> {
+        self.run(delete::PurgeMessage { message }).await
+    }
+
+    async fn purge_dead(&self, session: Option<SessionId>) -> Result<PurgedDead, StoreError> {
+        self.run(delete::PurgeDead { session }).await
+    }
+
+    async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError> {
+        self.run(delete::Retain { policy, now }).await
     }
 
     async fn open_session(

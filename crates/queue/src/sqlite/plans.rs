@@ -22,7 +22,7 @@ const BASES: [&str; 3] = ["LIST_MESSAGES", "LIST_RESULTS", "LIST_SESSIONS"];
 
 /// What may be read as a whole: the rows of the statement itself, tables of one row, and partial
 /// indexes, which hold only what is asked for.
-const SHORT: [&str; 9] = [
+const SHORT: [&str; 12] = [
     "SCAN wanted",
     "SCAN new",
     "SCAN CONSTANT ROW",
@@ -31,6 +31,9 @@ const SHORT: [&str; 9] = [
     "SCAN counters",
     "SCAN meta",
     "SCAN messages USING INDEX messages_dead",
+    "SCAN m USING INDEX messages_dead",
+    "SCAN m USING INDEX messages_dead_since",
+    "SCAN m USING INDEX messages_finished",
     "SCAN s USING INDEX sessions_unfinished",
 ];
 
@@ -111,6 +114,9 @@ async fn hot_statements_use_their_indexes() {
         ("LIST_ATTEMPTS", "attempts USING PRIMARY KEY (message=?)"),
         ("GET_USAGE_DAY", "usage_days USING INTEGER PRIMARY KEY"),
         ("UNFINISHED", "sessions_unfinished"),
+        ("LOAD_BACKLOG", "messages_backlog"),
+        ("DELETE_MESSAGES", "messages USING INTEGER PRIMARY KEY"),
+        ("NOTE_DELETED", "sessions USING INTEGER PRIMARY KEY"),
     ];
     with_schema(async |conn| {
         for (name, index) in hot {
@@ -137,6 +143,31 @@ async fn histories_and_days_are_read_in_the_order_of_their_table() {
                 .find(|(other, _)| *other == name)
                 .expect("it is there");
             let plan = plan(conn, statement.sql()).await;
+            assert!(
+                !plan.iter().any(|step| step.contains("ORDER BY")),
+                "{name}: {plan:?}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_read_from_the_end_of_an_index() {
+    let wanted = [
+        ("LIST_FINISHED", "messages_finished"),
+        ("LIST_DEAD_SINCE", "messages_dead_since"),
+        ("LOAD_DEAD", "messages_dead"),
+    ];
+    with_schema(async |conn| {
+        for (name, index) in wanted {
+            let (_, statement) = ALL
+                .iter()
+                .find(|(other, _)| *other == name)
+                .expect("it is there");
+            let plan = plan(conn, statement.sql()).await;
+            let index = format!("SCAN m USING INDEX {index}");
+            assert!(plan.contains(&index), "{name}: {plan:?}");
             assert!(
                 !plan.iter().any(|step| step.contains("ORDER BY")),
                 "{name}: {plan:?}"

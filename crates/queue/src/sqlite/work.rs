@@ -3,7 +3,10 @@
 //! Operations change counters and sessions here and messages through [`Work::step`]; the
 //! changes of sessions and counters go out together, in one statement before the commit.
 
+use std::sync::Arc;
+
 use sqlx::SqliteConnection;
+use tokio::sync::Notify;
 
 use super::counters::Counters;
 use super::rows;
@@ -28,10 +31,14 @@ pub(super) struct Work {
     history: Vec<(MessageId, Attempt)>,
     /// The counters as they are stored; `None` after a rollback.
     stored: Option<Counters>,
+    /// Told of commits that leave work behind for an upkeep.
+    worked: Arc<Notify>,
+    /// Messages that were stored and that were finished, at the last commit.
+    told: (MessageId, i64),
 }
 
 impl Work {
-    pub(super) fn new(conn: SqliteConnection, limits: Limits) -> Self {
+    pub(super) fn new(conn: SqliteConnection, limits: Limits, worked: Arc<Notify>) -> Self {
         Self {
             conn,
             limits,
@@ -39,6 +46,8 @@ impl Work {
             sessions: Sessions::default(),
             history: Vec::new(),
             stored: None,
+            worked,
+            told: (MessageId::default(), 0),
         }
     }
 
@@ -59,6 +68,12 @@ impl Work {
     /// Commits what was handed to the engine.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         sqlx::query("COMMIT").execute(&mut self.conn).await?;
+        // A deletion tells nobody: an upkeep must not keep itself going.
+        let now = (self.counters.last_message, self.counters.finished());
+        if now.0 > self.told.0 || now.1 > self.told.1 {
+            self.worked.notify_one();
+        }
+        self.told = now;
         Ok(())
     }
 

@@ -41,6 +41,10 @@ fn every_behaviour_of_the_suite_is_run() {
         ("close", include_str!("../../src/conformance/close.rs")),
         ("listing", include_str!("../../src/conformance/listing.rs")),
         (
+            "retention",
+            include_str!("../../src/conformance/retention.rs"),
+        ),
+        (
             "attempts",
             include_str!("../../src/conformance/attempts.rs"),
         ),

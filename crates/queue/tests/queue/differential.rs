@@ -12,7 +12,7 @@ use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{
     Claimed, CloseDepth, Confirm, Dedup, Effect, Enqueue, Fence, MessageFilter, NewResult,
-    OpenSession, Release, ReleaseWhy, ResultFilter, SessionFilter, SessionRef, Usage,
+    OpenSession, Release, ReleaseWhy, ResultFilter, Retention, SessionFilter, SessionRef, Usage,
 };
 use uuid::Uuid;
 
@@ -118,7 +118,7 @@ impl Pair {
             if self.random.one_in(100) {
                 self.now.0 += DAY_MS;
             }
-            match self.random.below(20) {
+            match self.random.below(21) {
                 0..=4 => self.enqueue().await,
                 5..=8 => self.claim().await,
                 9..=12 => self.settle().await,
@@ -128,6 +128,7 @@ impl Pair {
                 16 => self.session_step().await,
                 17 => self.rescue().await,
                 18 => self.look().await,
+                19 => self.delete().await,
                 _ => self.compare_all().await,
             }
         }
@@ -425,6 +426,50 @@ impl Pair {
         let model = self.model.rescue(self.owner, self.now).await;
         let engine = self.engine.rescue(self.owner, self.now).await;
         self.same(format!("rescue {}", self.owner), model, engine);
+    }
+
+    /// Retention, and purges of dead messages.
+    async fn delete(&mut self) {
+        let ages = [None, Some(0), Some(100), Some(1_000)];
+        let mut age = || {
+            let age_ms: Option<u64> = self.random.pick(&ages);
+            age_ms.map(std::time::Duration::from_millis)
+        };
+        let (done_age, dead_age) = (age(), age());
+        let most = [None, None, Some(0), Some(5)];
+        let policy = Retention {
+            done_age,
+            done_max: self.random.pick(&most),
+            dead_age,
+            dead_max: self.random.pick(&most),
+        };
+        match self.random.below(6) {
+            0 => {
+                let one = self.random.one_in(2);
+                let session = self.session();
+                let model = self.model.purge_dead(one.then_some(session.0)).await;
+                let engine = self.engine.purge_dead(one.then_some(session.1)).await;
+                self.same(format!("purge_dead {one} {}", session.0), model, engine);
+            }
+            1 => {
+                let stored = self.model.stats().await.expect("stats are read").accepted as u64;
+                let message = MessageId(self.random.below(stored + 2) as i64);
+                let model = self.model.purge_message(message).await;
+                let engine = self.engine.purge_message(message).await;
+                self.same(format!("purge_message {message}"), model, engine);
+            }
+            2 => {
+                let session = self.session();
+                let model = self.model.cancel_session(session.0, self.now).await;
+                let engine = self.engine.cancel_session(session.1, self.now).await;
+                self.same(format!("cancel_session {}", session.0), model, engine);
+            }
+            _ => {
+                let model = self.model.retain(policy, self.now).await;
+                let engine = self.engine.retain(policy, self.now).await;
+                self.same(format!("{policy:?}"), model, engine);
+            }
+        }
     }
 
     async fn look(&mut self) {

@@ -77,7 +77,7 @@ async fn writer_has_its_pragmas() {
             info.pragmas
         );
     }
-    assert_eq!((info.engine.as_str(), info.schema_version), ("sqlite", 2));
+    assert_eq!((info.engine.as_str(), info.schema_version), ("sqlite", 3));
     assert!(info.size_bytes > 0 && !info.engine_version.is_empty());
 }
 

@@ -7,9 +7,10 @@ use sessiond_queue::ids::{Generation, MessageId, SessionId, Timestamp};
 use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{
-    Attempt, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked, Message,
-    MessageFilter, OpenSession, Receipt, Redriven, Release, Released, Rescued, ResultFilter,
-    Session, SessionFilter, Stats, StoreInfo, StoredResult, Unfinished, Usage, Verification,
+    Attempt, CancelledBacklog, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked,
+    Message, MessageFilter, OpenSession, PurgedDead, Receipt, Redriven, Release, Released, Rescued,
+    ResultFilter, Retained, Retention, Session, SessionFilter, Stats, StoreInfo, StoredResult,
+    Unfinished, Usage, Verification,
 };
 use tokio::sync::watch;
 
@@ -123,6 +124,13 @@ impl Store for Flaky {
     async fn cancel(&self, m: MessageId, n: Timestamp) -> Result<Message, MessageError> {
         self.inner.cancel(m, n).await
     }
+    async fn cancel_session(
+        &self,
+        s: SessionId,
+        n: Timestamp,
+    ) -> Result<CancelledBacklog, StoreError> {
+        self.inner.cancel_session(s, n).await
+    }
     async fn redrive(&self, m: MessageId, n: Timestamp) -> Result<Redriven, MessageError> {
         self.inner.redrive(m, n).await
     }
@@ -132,6 +140,15 @@ impl Store for Flaky {
         n: Timestamp,
     ) -> Result<Vec<Redriven>, StoreError> {
         self.inner.redrive_all(s, n).await
+    }
+    async fn purge_message(&self, m: MessageId) -> Result<(), MessageError> {
+        self.inner.purge_message(m).await
+    }
+    async fn purge_dead(&self, s: Option<SessionId>) -> Result<PurgedDead, StoreError> {
+        self.inner.purge_dead(s).await
+    }
+    async fn retain(&self, p: Retention, n: Timestamp) -> Result<Retained, StoreError> {
+        self.inner.retain(p, n).await
     }
     async fn open_session(&self, o: OpenSession, n: Timestamp) -> Result<Session, SessionError> {
         self.inner.open_session(o, n).await

@@ -1,0 +1,1 @@
+SELECT deleted_seq FROM sessions WHERE num = ?

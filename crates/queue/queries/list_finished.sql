@@ -1,0 +1,7 @@
+-- Oldest first. octet_length is read from the row's header: a payload is not read to be measured.
+SELECT m.id, m.session, m.seq, m.epoch, m.state, m.attempt, m.rescues, m.accepted_at, m.not_before,
+       m.finished_at, m.generation, m.claim_seq, m.last_error, octet_length(p.body)
+FROM messages AS m INDEXED BY messages_finished
+CROSS JOIN payloads AS p ON p.message = m.id
+WHERE m.state IN ('done', 'cancelled')
+ORDER BY m.finished_at, m.id LIMIT ?
