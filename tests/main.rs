@@ -21,3 +21,4 @@ mod shim;
 mod start_stop;
 mod supervision;
 mod tcp;
+mod upkeep;

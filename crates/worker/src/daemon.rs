@@ -38,6 +38,7 @@ use crate::search::{Indexer, OpenIndexError, SearchError, SearchIndex};
 use crate::sessions::{Context, ResultIndex, Sessions};
 use crate::set_aside::SetAside;
 use crate::spool_intake::SpoolIntake;
+use crate::upkeep::{self, Upkeep};
 use crate::wire::layout::Layout;
 
 /// How long requests that are under way may take once the worker stops.
@@ -77,10 +78,11 @@ pub async fn run(
     let started = Instant::now();
     let started_at = clock.now();
     let settings = Arc::new(config);
-    let stop_indexing = CancellationToken::new();
+    let stop_behind = CancellationToken::new();
 
-    let store: Arc<dyn Store> =
-        Arc::new(SqliteStore::open(&layout.queue_db(), settings.limits()).await?);
+    let store = SqliteStore::open(&layout.queue_db(), settings.limits()).await?;
+    let worked = store.worked();
+    let store: Arc<dyn Store> = Arc::new(store);
     let search = SearchIndex::open(&layout.state_db(), started_at).await?;
     let wanted_port = settings.http.tcp.then_some(settings.http.port);
     let listeners = Listeners::bind(&layout, wanted_port).await?;
@@ -99,7 +101,7 @@ pub async fn run(
     );
 
     let (indexer, indexing) =
-        Indexer::start(search.clone(), Arc::clone(&store), stop_indexing.clone());
+        Indexer::start(search.clone(), Arc::clone(&store), stop_behind.clone());
     let processes = SessionProcesses::open(&layout, place.install(), generation.0, &settings)?;
     let context = Arc::new(Context {
         store: Arc::clone(&store),
@@ -119,12 +121,20 @@ pub async fn run(
         sessions.clone(),
         Arc::clone(&set_aside),
     ));
+    let (upkeep, keep_up) = Upkeep::new(upkeep::Parts {
+        store: Arc::clone(&store),
+        worked,
+        policy: settings.retention(),
+        every: upkeep::ROUND_EVERY,
+        cancel: stop_behind.clone(),
+    });
     let api = Arc::new(Api {
         context: Arc::clone(&context),
         sessions: sessions.clone(),
         acceptor: Arc::clone(&acceptor),
         search: search.clone(),
         indexer,
+        upkeep,
         processes: processes.clone(),
         doctor: Doctor {
             layout: layout.clone(),
@@ -160,6 +170,7 @@ pub async fn run(
     let resumed = sessions.resume().await?;
     tracing::info!(resumed, start_ms = context.uptime_ms(), "worker ready");
     api.ready.store(true, Ordering::Release);
+    let upkeep = tokio::spawn(keep_up);
 
     stop.cancelled().await;
     place.withdraw();
@@ -173,8 +184,9 @@ pub async fn run(
     .await;
     within(deadline, "sessions", sessions.shutdown(deadline)).await;
     within(deadline, "spool", intake.finished()).await;
-    stop_indexing.cancel();
+    stop_behind.cancel();
     within(deadline, "indexer", finish(indexing)).await;
+    within(deadline, "upkeep", finish(upkeep)).await;
     within(deadline, "search index", search.close()).await;
     within(deadline, "store", store.close()).await;
     tracing::info!("worker stopped");

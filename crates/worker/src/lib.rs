@@ -33,6 +33,7 @@ pub mod sessions;
 pub mod set_aside;
 pub mod spool;
 pub mod spool_intake;
+pub mod upkeep;
 pub mod wire;
 pub mod words;
 

@@ -155,6 +155,16 @@ fn show(global: &Global, report: &Report) {
             queue.stats.duplicates
         );
     }
+    if let Some(upkeep) = &report.upkeep
+        && let Some(at) = upkeep.at
+    {
+        println!(
+            "deleted   {} done and {} dead, {} ago",
+            upkeep.done,
+            upkeep.dead,
+            ago(at)
+        );
+    }
     if let Some(search) = &report.search {
         println!("search    {} behind", counted(search.behind, "result"));
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sessiond_queue::limits::Limits;
+use sessiond_queue::types::Retention;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
@@ -75,6 +76,14 @@ pub struct Queue {
     pub backoff_cap_ms: u64,
     /// SQLite's wait for a lock.
     pub busy_timeout_ms: u64,
+    /// Days a done or cancelled message is kept; 0: for ever.
+    pub done_kept_days: u32,
+    /// How many of them are kept; 0: all.
+    pub done_kept_max: u32,
+    /// Days a dead message is kept; 0: for ever.
+    pub dead_kept_days: u32,
+    /// How many of them are kept; 0: all.
+    pub dead_kept_max: u32,
 }
 
 /// `[session]`.
@@ -238,6 +247,19 @@ impl Config {
             rescue_max: self.queue.rescue_max,
             busy_timeout: Duration::from_millis(self.queue.busy_timeout_ms),
             ..Limits::default()
+        }
+    }
+
+    /// What is kept of finished messages.
+    pub fn retention(&self) -> Retention {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let age = |days: u32| (days > 0).then(|| DAY * days);
+        let most = |most: u32| (most > 0).then_some(i64::from(most));
+        Retention {
+            done_age: age(self.queue.done_kept_days),
+            done_max: most(self.queue.done_kept_max),
+            dead_age: age(self.queue.dead_kept_days),
+            dead_max: most(self.queue.dead_kept_max),
         }
     }
 

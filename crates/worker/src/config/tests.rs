@@ -78,4 +78,14 @@ fn unknown_variable_of_a_known_section_is_an_error_and_others_are_not_ours() {
 #[test]
 fn defaults_are_those_of_the_queue() {
     assert_eq!(Config::default().limits(), Limits::default());
+    let retention = Config::default().retention();
+    let days = |days: u64| Some(Duration::from_secs(days * 24 * 60 * 60));
+    assert_eq!(
+        (retention.done_age, retention.dead_age),
+        (days(7), days(30))
+    );
+    let mut for_ever = Config::default();
+    (for_ever.queue.done_kept_days, for_ever.queue.done_kept_max) = (0, 0);
+    (for_ever.queue.dead_kept_days, for_ever.queue.dead_kept_max) = (0, 0);
+    assert_eq!(for_ever.retention(), Retention::default());
 }

@@ -61,6 +61,7 @@ impl Doctor {
             }),
             spool: spool_report(&self.layout, Arc::clone(&self.set_aside)).await,
             search: search_report(api).await,
+            upkeep: Some(api.upkeep.status()),
             generators: Some(generators::generators(&api.context, &api.processes)),
             spawns: generators::spawns(&api.processes, None, now).await,
             sweep: api.processes.swept(),
@@ -131,6 +132,7 @@ fn empty(at: Timestamp) -> Report {
         sweep: None,
         spool: SpoolReport::default(),
         search: None,
+        upkeep: None,
         environment_leaks: Vec::new(),
         deep: None,
     }

@@ -12,6 +12,7 @@ use crate::generator::About;
 use crate::instance::Discovery;
 use crate::occupant::Occupant;
 use crate::sessions::Activity;
+use crate::upkeep::UpkeepStatus;
 
 /// Everything the doctor found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,6 +44,8 @@ pub struct Report {
     pub spool: SpoolReport,
     /// The search index.
     pub search: Option<SearchReport>,
+    /// What was deleted of finished messages since the start; `null`: no worker is running.
+    pub upkeep: Option<UpkeepStatus>,
     /// Names of variables in the worker's environment that do not belong there.
     pub environment_leaks: Vec<String>,
     /// Result of `--deep`.

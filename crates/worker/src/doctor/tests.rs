@@ -14,6 +14,7 @@ use super::*;
 use crate::admission::{BreakerState, BreakerStatus, Budget, OverBudget};
 use crate::instance::Discovery;
 use crate::sessions::Activity;
+use crate::upkeep::UpkeepStatus;
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 const LONG_MS: i64 = 30_000;
@@ -58,6 +59,7 @@ fn running(uptime_ms: u64) -> Report {
             last_error: None,
             set_aside: None,
         }),
+        upkeep: Some(UpkeepStatus::default()),
         environment_leaks: Vec::new(),
         deep: None,
     }

@@ -191,6 +191,18 @@ fn store(report: &Report, findings: &mut Vec<Finding>) {
             "see the last errors with: sessiond logs",
         ));
     }
+    if let Some(problem) = report
+        .upkeep
+        .as_ref()
+        .and_then(|kept| kept.last_error.as_ref())
+    {
+        findings.push(finding(
+            Level::Degraded,
+            "upkeep",
+            format!("finished messages are not being deleted: {problem}"),
+            "mend the cause; it is tried again after the next work",
+        ));
+    }
     if let Some(deep) = &report.deep {
         for problem in &deep.integrity {
             findings.push(finding(

@@ -37,6 +37,7 @@ use crate::doctor::Doctor;
 use crate::processes::SessionProcesses;
 use crate::search::{Indexer, SearchIndex};
 use crate::sessions::{Context, Sessions};
+use crate::upkeep::Upkeep;
 
 /// What the handlers work with.
 pub struct Api {
@@ -50,6 +51,8 @@ pub struct Api {
     pub search: SearchIndex,
     /// Fills the index.
     pub indexer: Indexer,
+    /// Keeps the store in order.
+    pub upkeep: Upkeep,
     /// What runs for sessions.
     pub processes: SessionProcesses,
     /// Examines everything.
