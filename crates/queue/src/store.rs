@@ -10,8 +10,8 @@ use crate::ids::{Generation, MessageId, SessionId, Timestamp};
 use crate::types::{
     Attempt, CancelledBacklog, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked,
     Message, MessageFilter, OpenSession, PurgedDead, Receipt, Redriven, Release, Released, Rescued,
-    ResultFilter, Retained, Retention, Session, SessionFilter, Stats, StoreInfo, StoredResult,
-    Unfinished, Usage, Verification,
+    ResultFilter, Retained, Retention, Session, SessionFilter, Shrunk, Stats, StoreInfo,
+    StoredResult, Unfinished, Usage, Verification,
 };
 
 /// A durable queue: what a method has answered is on disk, or for reads, was.
@@ -86,6 +86,14 @@ pub trait Store: Send + Sync + 'static {
     /// repeated while there is more. Their payloads and histories go with them, and so does what is
     /// known of their event ids and dedup keys; their results stay.
     async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError>;
+
+    /// Gives a small piece of what deletions have left unused in the file back to the file system,
+    /// to be repeated while there is more; some is kept for what comes next.
+    async fn shrink(&self) -> Result<Shrunk, StoreError>;
+
+    /// Folds the engine's log into its file and cuts it off. Answers false, at once, when somebody
+    /// is reading: then it is as before.
+    async fn fold_log(&self) -> Result<bool, StoreError>;
 
     /// Gets or creates a session; an ended one is open again, a drain is called off.
     async fn open_session(

@@ -22,7 +22,7 @@ use crate::types::{
     Attempt, AttemptOutcome, CancelledBacklog, Claim, Claimed, CloseDepth, Closed, Confirm,
     DayUsage, Enqueue, Fence, Life, Marked, Message, MessageFilter, OpenSession, PurgedDead,
     Receipt, Redriven, Release, Released, Rescued, ResultFilter, Retained, Retention, Session,
-    SessionFilter, State, Stats, StoreInfo, StoredResult, Unfinished, Usage, Verification,
+    SessionFilter, Shrunk, State, Stats, StoreInfo, StoredResult, Unfinished, Usage, Verification,
 };
 use crate::validate;
 
@@ -210,6 +210,16 @@ impl Store for MemoryStore {
 
     async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError> {
         Ok(self.model()?.retain(&policy, now))
+    }
+
+    async fn shrink(&self) -> Result<Shrunk, StoreError> {
+        drop(self.model()?);
+        Ok(Shrunk::default())
+    }
+
+    async fn fold_log(&self) -> Result<bool, StoreError> {
+        drop(self.model()?);
+        Ok(true)
     }
 
     async fn open_session(

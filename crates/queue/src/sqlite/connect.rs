@@ -79,7 +79,13 @@ pub(super) async fn writer(
         .connect()
         .await
         .map_err(|error| open_error(path, error))?;
-    let pragmas = set_up(&mut conn, path, &pragmas(Role::Writer, limits)).await?;
+    // First of all, since it takes effect only before the file has any page; in a file that was made
+    // without it, it takes a VACUUM.
+    let shrinks = set_and_get(&mut conn, "auto_vacuum", "INCREMENTAL")
+        .await
+        .map_err(|error| open_error(path, error))?;
+    let mut pragmas = set_up(&mut conn, path, &pragmas(Role::Writer, limits)).await?;
+    pragmas.push(("auto_vacuum".to_owned(), shrinks));
     migrator()
         .run(&mut conn)
         .await

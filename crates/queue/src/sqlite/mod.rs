@@ -20,6 +20,7 @@ mod request;
 mod rows;
 mod sessions;
 mod settle;
+mod shrink;
 mod statements;
 mod transition;
 mod work;
@@ -43,8 +44,8 @@ use crate::store::Store;
 use crate::types::{
     Attempt, CancelledBacklog, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked,
     Message, MessageFilter, OpenSession, PurgedDead, Receipt, Redriven, Release, ReleaseWhy,
-    Released, Rescued, ResultFilter, Retained, Retention, Session, SessionFilter, State, Stats,
-    StoreInfo, StoredResult, Unfinished, Usage, Verification,
+    Released, Rescued, ResultFilter, Retained, Retention, Session, SessionFilter, Shrunk, State,
+    Stats, StoreInfo, StoredResult, Unfinished, Usage, Verification,
 };
 
 /// A durable queue in one SQLite file.
@@ -106,8 +107,8 @@ impl SqliteStore {
         }
     }
 
-    /// Notified after commits that store or finish messages, for whoever keeps the store in order:
-    /// only then can there be something to delete that was not there before. For one waiter.
+    /// Notified after commits that store, finish or delete messages, for whoever keeps the store in
+    /// order: only then can there be something to do that was not there before. For one waiter.
     pub fn worked(&self) -> Arc<Notify> {
         Arc::clone(&self.worked)
     }
@@ -264,6 +265,14 @@ impl Store for SqliteStore {
 
     async fn retain(&self, policy: Retention, now: Timestamp) -> Result<Retained, StoreError> {
         self.run(delete::Retain { policy, now }).await
+    }
+
+    async fn shrink(&self) -> Result<Shrunk, StoreError> {
+        self.run(shrink::Shrink).await
+    }
+
+    async fn fold_log(&self) -> Result<bool, StoreError> {
+        self.ask((), Request::FoldLog).await
     }
 
     async fn open_session(

@@ -18,6 +18,8 @@ pub(super) enum Request {
     Settle(Call<Settle, State, SettleError>),
     Claim(Call<Take, Claimed, StoreError>),
     Single(Box<dyn Single>),
+    /// Worked outside of transactions, after those of its batch.
+    FoldLog(Call<(), bool, StoreError>),
 }
 
 /// An event to be stored.
@@ -121,7 +123,7 @@ impl Request {
                 }
                 Settle::Release(..) => 0,
             },
-            Self::Claim(_) | Self::Single(_) => 0,
+            Self::Claim(_) | Self::Single(_) | Self::FoldLog(_) => 0,
         }
     }
 
@@ -132,6 +134,7 @@ impl Request {
             Self::Settle(call) => call.finish(),
             Self::Claim(call) => call.finish(),
             Self::Single(call) => call.finish(),
+            Self::FoldLog(call) => call.finish(),
         }
     }
 
@@ -142,6 +145,7 @@ impl Request {
             Self::Settle(call) => call.fail(error),
             Self::Claim(call) => call.fail(error),
             Self::Single(call) => call.fail(error),
+            Self::FoldLog(call) => call.fail(error),
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Work {
     history: Vec<(MessageId, Attempt)>,
     /// The counters as they are stored; `None` after a rollback.
     stored: Option<Counters>,
-    /// Told of commits that leave work behind for an upkeep.
+    /// Told of commits that may leave something to do to an upkeep.
     worked: Arc<Notify>,
     /// Messages that were stored and that were finished, at the last commit.
     told: (MessageId, i64),
@@ -68,9 +68,8 @@ impl Work {
     /// Commits what was handed to the engine.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         sqlx::query("COMMIT").execute(&mut self.conn).await?;
-        // A deletion tells nobody: an upkeep must not keep itself going.
         let now = (self.counters.last_message, self.counters.finished());
-        if now.0 > self.told.0 || now.1 > self.told.1 {
+        if now != self.told {
             self.worked.notify_one();
         }
         self.told = now;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::request::Request;
 use super::work::Work;
-use super::{claim, enqueue, settle};
+use super::{claim, enqueue, settle, shrink};
 use crate::error::StoreError;
 
 /// Works requests until all senders are gone, then hands the connection back to be closed.
@@ -26,7 +26,18 @@ pub(super) async fn run(mut work: Work, mut requests: mpsc::Receiver<Request>) -
             bytes += request.bytes();
             batch.push(request);
         }
-        work_batch(&mut work, &mut batch).await;
+        let folds: Vec<_> = batch
+            .extract_if(.., |request| matches!(request, Request::FoldLog(_)))
+            .collect();
+        if !batch.is_empty() {
+            work_batch(&mut work, &mut batch).await;
+        }
+        for mut fold in folds {
+            if let Request::FoldLog(call) = &mut fold {
+                call.answer(shrink::fold_log(&mut work).await);
+            }
+            fold.finish();
+        }
     }
     work.conn
 }
@@ -98,6 +109,7 @@ async fn work_kinds(work: &mut Work, batch: &mut [Request]) -> Result<(), Failur
             Request::Settle(call) => settles.push(call),
             Request::Claim(call) => claims.push(call),
             Request::Single(call) => singles.push(call),
+            Request::FoldLog(_) => unreachable!("it is taken out of the batch"),
         }
     }
     enqueue::run(work, &mut enqueues).await?;

@@ -17,7 +17,7 @@ pub use self::message::{Message, Redriven, Rescued, State};
 pub use self::report::{
     Depth, LifeCounts, MessageFilter, ResultFilter, SessionFilter, Stats, StoreInfo, Verification,
 };
-pub use self::retention::{CancelledBacklog, PurgedDead, Retained, Retention};
+pub use self::retention::{CancelledBacklog, PurgedDead, Retained, Retention, Shrunk};
 pub use self::session::{CloseDepth, Closed, Life, Marked, OpenSession, Session, Unfinished};
 pub use self::usage::{DayUsage, Usage};
 pub use self::work::{

@@ -60,3 +60,12 @@ pub struct CancelledBacklog {
     /// The one of them that was in work.
     pub claimed: Option<MessageId>,
 }
+
+/// What one step of a shrink has given back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shrunk {
+    /// Bytes the file is smaller by, once the log is folded.
+    pub bytes: u64,
+    /// Whether there is more.
+    pub more: bool,
+}

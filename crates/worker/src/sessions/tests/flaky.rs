@@ -9,8 +9,8 @@ use sessiond_queue::store::Store;
 use sessiond_queue::types::{
     Attempt, CancelledBacklog, Claimed, CloseDepth, Closed, Confirm, DayUsage, Enqueue, Marked,
     Message, MessageFilter, OpenSession, PurgedDead, Receipt, Redriven, Release, Released, Rescued,
-    ResultFilter, Retained, Retention, Session, SessionFilter, Stats, StoreInfo, StoredResult,
-    Unfinished, Usage, Verification,
+    ResultFilter, Retained, Retention, Session, SessionFilter, Shrunk, Stats, StoreInfo,
+    StoredResult, Unfinished, Usage, Verification,
 };
 use tokio::sync::watch;
 
@@ -149,6 +149,12 @@ impl Store for Flaky {
     }
     async fn retain(&self, p: Retention, n: Timestamp) -> Result<Retained, StoreError> {
         self.inner.retain(p, n).await
+    }
+    async fn shrink(&self) -> Result<Shrunk, StoreError> {
+        self.inner.shrink().await
+    }
+    async fn fold_log(&self) -> Result<bool, StoreError> {
+        self.inner.fold_log().await
     }
     async fn open_session(&self, o: OpenSession, n: Timestamp) -> Result<Session, SessionError> {
         self.inner.open_session(o, n).await
