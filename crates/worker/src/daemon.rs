@@ -126,6 +126,7 @@ pub async fn run(
         worked,
         policy: settings.retention(),
         every: upkeep::ROUND_EVERY,
+        quiet: upkeep::QUIET,
         cancel: stop_behind.clone(),
     });
     let api = Arc::new(Api {

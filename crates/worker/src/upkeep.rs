@@ -1,4 +1,5 @@
-//! Keeps the store in order: deletes finished messages that are over the retention policy.
+//! Keeps the store in order: deletes finished messages that are over the retention policy, and lets
+//! the file shrink after that and after bursts.
 //!
 //! What is to be kept is the policy's business, how it is deleted the store's; here it is decided
 //! when. A worker at rest is not woken for it: a round follows work, or the one message that becomes
@@ -7,6 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use sessiond_queue::error::StoreError;
 use sessiond_queue::ids::Timestamp;
@@ -28,6 +30,13 @@ const PAUSE_TIMES: u32 = 4;
 
 /// The shortest pause: what is sent while a batch is written gets its turn in any case.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// A burst is over when nothing has happened for so long. Its log is left until then: what comes
+/// next would only make it grow again.
+pub const QUIET: Duration = Duration::from_secs(30);
+
+/// A log up to this size is left alone: a checkpoint is two syncs of the disk.
+const LOG_KEPT_BYTES: u64 = 1 << 20;
 
 /// What the last round that found something has deleted, and how rounds fare.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +67,8 @@ pub struct Parts {
     pub policy: Retention,
     /// From one round to the next.
     pub every: Duration,
+    /// How long nothing must have happened before the log is folded.
+    pub quiet: Duration,
     /// Ends it.
     pub cancel: CancellationToken,
 }
@@ -106,6 +117,10 @@ impl Task {
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
+                () = self.fold_when_quiet(earliest) => {}
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return,
                 () = tokio::time::sleep_until(earliest) => {}
             }
         }
@@ -132,10 +147,49 @@ impl Task {
                 if done + dead > 0 {
                     tracing::info!(done, dead, "messages deleted that were kept long enough");
                 }
+                self.shrink().await?;
                 return Ok(retained.next_at);
             }
-            let pause = (begun.elapsed() * PAUSE_TIMES).max(PAUSE_MIN);
-            tokio::time::sleep(pause).await;
+            pause_after(begun).await;
+        }
+    }
+
+    /// Folds the log once nothing has happened for a while, or when it is time for the next round.
+    async fn fold_when_quiet(&self, latest: Instant) {
+        // Looked at once a period, so that a burst costs nothing here.
+        loop {
+            tokio::time::sleep(self.parts.quiet).await;
+            let has_worked = self.parts.worked.notified().now_or_never().is_some();
+            if !has_worked || Instant::now() >= latest {
+                break;
+            }
+        }
+        if let Err(error) = self.fold().await {
+            tracing::warn!(
+                error = chain(&error),
+                "the store's log stays as large as it is"
+            );
+        }
+    }
+
+    async fn fold(&self) -> Result<(), StoreError> {
+        let store = &self.parts.store;
+        let before = store.info().await?.wal_bytes;
+        // Whoever reads just now goes on; the next quiet moment is as good.
+        if before > LOG_KEPT_BYTES && store.fold_log().await? {
+            tracing::debug!(before, "the store's log is folded");
+        }
+        Ok(())
+    }
+
+    /// Gives back what deletions have left, a step at a time.
+    async fn shrink(&self) -> Result<(), StoreError> {
+        loop {
+            let begun = Instant::now();
+            if !self.parts.store.shrink().await?.more {
+                return Ok(());
+            }
+            pause_after(begun).await;
         }
     }
 
@@ -155,6 +209,11 @@ impl Task {
             }
         }
     }
+}
+
+/// Leaves the writer to others after a batch of ours.
+async fn pause_after(begun: Instant) {
+    tokio::time::sleep((begun.elapsed() * PAUSE_TIMES).max(PAUSE_MIN)).await;
 }
 
 /// Until a moment that may never come.

@@ -28,6 +28,7 @@ impl Kept {
             worked: worked.clone(),
             policy,
             every,
+            quiet: Duration::ZERO,
             cancel: cancel.clone(),
         });
         tokio::spawn(task);
