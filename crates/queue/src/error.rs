@@ -44,6 +44,43 @@ pub enum OpenError {
         #[source]
         source: sqlx::Error,
     },
+    /// A newer version has written the file; it is as it was.
+    #[error("open the database {path}: its schema is {found}, this version knows {known}")]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// The schema it has.
+        found: i64,
+        /// The newest one that is known.
+        known: i64,
+    },
+    /// The file is not a database any more.
+    #[error("open the database {path}: it is damaged")]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+        /// What the engine said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A damaged file could not be moved out of the way.
+    #[error("set the damaged database {path} aside")]
+    SetAside {
+        /// The database file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file has to be migrated and could not be backed up; it is as it was.
+    #[error("back up the database {path} before it is migrated")]
+    BackUp {
+        /// The database file.
+        path: PathBuf,
+        /// What the engine or the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A migration failed; the file is as it was.
     #[error("migrate the database {path}")]
     Migrate {

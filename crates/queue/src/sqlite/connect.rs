@@ -14,6 +14,7 @@ use sqlx::{
     SqliteConnection, SqlitePool,
 };
 
+use super::schema;
 use crate::error::OpenError;
 use crate::limits::Limits;
 
@@ -25,6 +26,10 @@ const WRITER_STATEMENTS: usize = 80;
 
 /// Prepared statements kept by a reader.
 const READER_STATEMENTS: usize = 16;
+
+/// A file up to this size is rewritten for `auto_vacuum`; a larger one would hold up the start, and
+/// take twice its size on disk meanwhile.
+const REWRITTEN_MAX_BYTES: u64 = 256 << 20;
 
 /// How a connection is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,6 +78,7 @@ pub(super) async fn writer(
     path: &Path,
     limits: &Limits,
 ) -> Result<(SqliteConnection, Vec<(String, String)>), OpenError> {
+    schema::prepare(path).await?;
     keep_private(path).map_err(|error| open_error(path, error.into()))?;
     let options = options(path).statement_cache_capacity(WRITER_STATEMENTS);
     let mut conn = options
@@ -85,7 +91,6 @@ pub(super) async fn writer(
         .await
         .map_err(|error| open_error(path, error))?;
     let mut pragmas = set_up(&mut conn, path, &pragmas(Role::Writer, limits)).await?;
-    pragmas.push(("auto_vacuum".to_owned(), shrinks));
     migrator()
         .run(&mut conn)
         .await
@@ -93,7 +98,35 @@ pub(super) async fn writer(
             path: path.to_owned(),
             source,
         })?;
+    let shrinks = if shrinks == "2" {
+        shrinks
+    } else {
+        rewrite(&mut conn, path)
+            .await
+            .map_err(|error| open_error(path, error))?
+    };
+    pragmas.push(("auto_vacuum".to_owned(), shrinks));
     Ok((conn, pragmas))
+}
+
+/// Rewrites a file that was made without `auto_vacuum`, once, so that it can shrink; answers the
+/// pragma. One that is too large, or finds no room, stays as it is: its unused pages are used again,
+/// not given back.
+async fn rewrite(conn: &mut SqliteConnection, path: &Path) -> Result<String, sqlx::Error> {
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if bytes <= REWRITTEN_MAX_BYTES {
+        // The copy is not to lie in memory.
+        sqlx::raw_sql("PRAGMA temp_store = FILE")
+            .execute(&mut *conn)
+            .await?;
+        if let Err(error) = sqlx::raw_sql("VACUUM").execute(&mut *conn).await {
+            tracing::info!(%error, bytes, path = %path.display(), "the database cannot be made to shrink");
+        }
+        sqlx::raw_sql("PRAGMA temp_store = MEMORY")
+            .execute(&mut *conn)
+            .await?;
+    }
+    set_and_get(conn, "auto_vacuum", "INCREMENTAL").await
 }
 
 /// A pool of readers, opened when they are needed.
@@ -139,10 +172,7 @@ pub(super) async fn check_reader(
         .await
         .map_err(|error| open_error(path, error))?;
     let pragmas = set_up(&mut conn, path, &pragmas(Role::Reader, limits)).await?;
-    let applied = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
-        .fetch_one(&mut conn)
-        .await
-        .map_err(|error| open_error(path, error))?;
+    let applied = schema::check_version(&mut conn, path).await?;
     conn.close()
         .await
         .map_err(|error| open_error(path, error))?;
@@ -151,11 +181,7 @@ pub(super) async fn check_reader(
     }
     Err(OpenError::Migrate {
         path: path.to_owned(),
-        source: if applied < schema_version() {
-            sqlx::migrate::MigrateError::VersionTooNew(schema_version(), applied)
-        } else {
-            sqlx::migrate::MigrateError::VersionMissing(applied)
-        },
+        source: sqlx::migrate::MigrateError::VersionTooNew(schema_version(), applied),
     })
 }
 
@@ -168,7 +194,7 @@ pub(super) fn schema_version() -> i64 {
         .unwrap_or_default()
 }
 
-fn migrator() -> Migrator {
+pub(super) fn migrator() -> Migrator {
     let migration = |version, description: &'static str, sql: &'static str| {
         let kind = MigrationType::Simple;
         Migration::new(version, description.into(), kind, sql.into_sql_str(), false)
@@ -200,7 +226,7 @@ fn keep_private(path: &Path) -> std::io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .thread_name(|number| format!("queue-db-{number}"))
@@ -256,10 +282,16 @@ async fn get(conn: &mut SqliteConnection, name: &str) -> Result<String, sqlx::Er
     }
 }
 
-fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
-    OpenError::Open {
-        path: path.to_owned(),
-        source,
+/// What an error at the opening says of the file: SQLITE_CORRUPT and SQLITE_NOTADB, whatever their
+/// extension, say that it is damaged; all others, that it cannot be used now.
+pub(super) fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
+    let code = source
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok());
+    let path = path.to_owned();
+    match code.map(|code| code & 0xff) {
+        Some(11 | 26) => OpenError::Damaged { path, source },
+        _ => OpenError::Open { path, source },
     }
 }
 

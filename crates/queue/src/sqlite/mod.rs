@@ -18,6 +18,7 @@ mod plans;
 mod read;
 mod request;
 mod rows;
+mod schema;
 mod sessions;
 mod settle;
 mod shrink;
@@ -66,7 +67,8 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens a queue for reading and writing. The file is created if it is not there (its directory
-    /// must be), made private to its owner (0600) and migrated to the present schema.
+    /// must be), made private to its owner (0600) and migrated to the present schema; before that, a
+    /// file of an older schema is copied to `{name}.v{schema}-{ms}.bak`, of which three are kept.
     pub async fn open(path: impl AsRef<Path>, limits: Limits) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let (conn, pragmas) = connect::writer(path, &limits).await?;
@@ -77,6 +79,29 @@ impl SqliteStore {
         let task = tokio::spawn(writer::run(work, rx));
         let store = Self::assemble(path, &limits, pragmas, Some((tx, task)));
         Ok(Self { worked, ..store })
+    }
+
+    /// Like [`SqliteStore::open`]; but a file that is damaged is set aside, with its log, as
+    /// `{name}.damaged-{now}`, and a new one is begun. Also returns where the old one is.
+    pub async fn open_or_set_aside(
+        path: impl AsRef<Path>,
+        limits: Limits,
+        now: Timestamp,
+    ) -> Result<(Self, Option<PathBuf>), OpenError> {
+        let path = path.as_ref();
+        match Self::open(path, limits).await {
+            Err(OpenError::Damaged { source, .. }) => {
+                let aside = schema::set_aside(path, now)?;
+                tracing::error!(
+                    error = &source as &dyn std::error::Error,
+                    path = %path.display(),
+                    aside = %aside.display(),
+                    "the database is damaged; a new one is begun"
+                );
+                Ok((Self::open(path, limits).await?, Some(aside)))
+            }
+            opened => Ok((opened?, None)),
+        }
     }
 
     /// Opens a queue for reading only, for example beside a running worker; every write answers
@@ -402,6 +427,7 @@ impl Store for SqliteStore {
             schema_version: connect::schema_version(),
             engine_version,
             pragmas: self.pragmas.clone(),
+            damaged: schema::damaged(&self.path),
         })
     }
 

@@ -111,6 +111,8 @@ pub struct StoreInfo {
     pub engine_version: String,
     /// Pragmas of the writing connection, as read back.
     pub pragmas: Vec<(String, String)>,
+    /// Damaged files that were set aside for this one, and are still there.
+    pub damaged: Vec<std::path::PathBuf>,
 }
 
 /// What a slow, thorough check found.

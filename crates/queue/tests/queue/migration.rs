@@ -132,3 +132,154 @@ async fn file_of_the_first_schema_is_not_read_as_if_it_were_of_this() {
     let opened = SqliteStore::open_read_only(&path, Limits::default()).await;
     assert!(matches!(opened, Err(OpenError::Migrate { .. })));
 }
+
+/// The names in a directory, sorted.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("the directory is listed");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.expect("an entry").file_name();
+        name.into_string().expect("a name")
+    };
+    let mut names: Vec<_> = entries.map(name).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn older_file_is_backed_up_before_it_is_migrated() {
+    let (dir, path) = new_path();
+    write_first_schema(&path).await;
+    for old in [
+        "queue.db.v1-5.bak",
+        "queue.db.v1-40.bak",
+        "queue.db.v1-300.bak",
+    ] {
+        std::fs::write(dir.path().join(old), "").expect("a backup");
+    }
+    let store = open(&path).await;
+    let info = store.info().await.expect("the store is described");
+    let shrinks = ("auto_vacuum".to_owned(), "2".to_owned());
+    assert!(info.pragmas.contains(&shrinks), "{:?}", info.pragmas);
+    store.close().await;
+    let names = names(dir.path());
+    assert_eq!(names.len(), 4, "three backups are kept: {names:?}");
+    assert!(
+        !names.contains(&"queue.db.v1-5.bak".to_owned()),
+        "{names:?}"
+    );
+    let newest = |name: &&String| name.starts_with("queue.db.v1-") && name.len() > 24;
+    let backup = dir
+        .path()
+        .join(names.iter().find(newest).expect("a backup"));
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&backup)
+            .expect("it is there")
+            .permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+
+    // It is the old file, which can be gone back to, and migrated again.
+    let gone_back = dir.path().join("back.db");
+    std::fs::copy(&backup, &gone_back).expect("it is copied");
+    let mut stranger = crate::sqlite::stranger(&gone_back).await;
+    let version: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+        .fetch_one(&mut stranger)
+        .await
+        .expect("it is read");
+    assert_eq!(version, 1);
+    stranger.close().await.expect("the file closes");
+    let store = open(&gone_back).await;
+    let messages = store.messages(MessageFilter::default()).await;
+    assert_eq!(messages.expect("they are listed").len(), 4);
+}
+
+#[tokio::test]
+async fn file_that_cannot_be_backed_up_is_not_migrated() {
+    let (dir, path) = new_path();
+    write_first_schema(&path).await;
+    let before = std::fs::read(&path).expect("the file is read");
+    std::fs::create_dir(dir.path().join("queue.db.bak.new")).expect("an obstacle");
+    let opened = SqliteStore::open(&path, Limits::default()).await;
+    assert!(matches!(opened, Err(OpenError::BackUp { .. })));
+    assert!(before == std::fs::read(&path).expect("the file is read"));
+}
+
+#[tokio::test]
+async fn present_file_is_not_backed_up() {
+    let (dir, path) = new_path();
+    open(&path).await.close().await;
+    open(&path).await.close().await;
+    assert_eq!(names(dir.path()), ["queue.db"]);
+}
+
+#[tokio::test]
+async fn damaged_file_is_set_aside_with_its_log() {
+    let (dir, path) = new_path();
+    std::fs::write(
+        &path,
+        "this is no database, and long enough to be sure of it".repeat(99),
+    )
+    .expect("the file is written");
+    std::fs::write(path.with_extension("db-wal"), "no log either").expect("the log is written");
+    let opened = SqliteStore::open(&path, Limits::default()).await;
+    assert!(matches!(opened, Err(OpenError::Damaged { .. })));
+    let opened = SqliteStore::open_or_set_aside(&path, Limits::default(), Timestamp(77)).await;
+    let (store, aside) = opened.expect("the store opens");
+    let wanted = dir.path().join("queue.db.damaged-77");
+    assert_eq!(aside.as_ref(), Some(&wanted));
+    let info = store.info().await.expect("the store is described");
+    assert_eq!(info.damaged, [wanted]);
+    assert!(dir.path().join("queue.db.damaged-77-wal").exists());
+    store
+        .begin_generation("1-1", NOW)
+        .await
+        .expect("it is used");
+    store.close().await;
+    let opened = SqliteStore::open_or_set_aside(&path, Limits::default(), NOW).await;
+    let (_store, aside) = opened.expect("the store opens");
+    assert_eq!(aside, None);
+}
+
+#[tokio::test]
+async fn damage_that_only_a_check_finds_is_found_after_a_crash() {
+    let (dir, path) = new_path();
+    let store = open(&path).await;
+    for _ in 0..200 {
+        let event = crate::sqlite::event("a", "X");
+        store
+            .enqueue(event, NOW)
+            .await
+            .expect("the event is stored");
+    }
+    store.fold_log().await.expect("the log is folded");
+    let event = crate::sqlite::event("a", "X");
+    store
+        .enqueue(event, NOW)
+        .await
+        .expect("the event is stored");
+    // As after a kill: the file as it is, with its log.
+    let crashed = dir.path().join("crashed.db");
+    let mut bytes = std::fs::read(&path).expect("the file is read");
+    let wal = std::fs::read(path.with_extension("db-wal")).expect("the log is read");
+    std::fs::write(&crashed, &bytes).expect("it is copied");
+    std::fs::write(dir.path().join("crashed.db-wal"), &wal).expect("it is copied");
+    let sound = SqliteStore::open(&crashed, Limits::default()).await;
+    sound.expect("a crash is no damage").close().await;
+
+    // A page that the log does not have: a frame is a header of 24 bytes, which begins with the page's
+    // number, and the page.
+    let logged: Vec<usize> = wal[32..]
+        .chunks(24 + 4096)
+        .map(|frame| u32::from_be_bytes(frame[..4].try_into().expect("a number")) as usize)
+        .collect();
+    let page = (1..=bytes.len() / 4096).rfind(|page| !logged.contains(page));
+    let end = page.expect("a page") * 4096;
+    bytes[end - 4096..end].fill(0xA5);
+    std::fs::write(&crashed, &bytes).expect("it is copied");
+    std::fs::write(dir.path().join("crashed.db-wal"), &wal).expect("it is copied");
+    let opened = SqliteStore::open(&crashed, Limits::default()).await;
+    match opened {
+        Err(OpenError::Damaged { .. }) => {}
+        other => panic!("{:?}", other.err()),
+    }
+}

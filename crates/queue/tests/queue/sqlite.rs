@@ -16,7 +16,7 @@ use sessiond_queue::types::{
 };
 use sessiond_queue::{MemoryStore, SqliteStore};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_000);
@@ -311,10 +311,25 @@ async fn unknown_schema_is_not_opened() {
         .execute(&mut stranger)
         .await
         .expect("the file is changed");
-    let opened = SqliteStore::open(&path, Limits::default()).await;
-    assert!(matches!(opened, Err(OpenError::Migrate { .. })));
-    let opened = SqliteStore::open_read_only(&path, Limits::default()).await;
-    assert!(matches!(opened, Err(OpenError::Migrate { .. })));
+    stranger.close().await.expect("the file closes");
+    let before = std::fs::read(&path).expect("the file is read");
+    let refused = [
+        SqliteStore::open(&path, Limits::default()).await,
+        SqliteStore::open_read_only(&path, Limits::default()).await,
+        SqliteStore::open_or_set_aside(&path, Limits::default(), NOW)
+            .await
+            .map(|(store, _)| store),
+    ];
+    for opened in refused {
+        match opened {
+            Err(error @ OpenError::Newer { .. }) => {
+                let text = error.to_string();
+                assert!(text.contains("999") && text.contains("knows 3"), "{text}");
+            }
+            other => panic!("{:?}", other.err()),
+        }
+    }
+    assert!(before == std::fs::read(&path).expect("the file is read"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
