@@ -187,7 +187,7 @@ pub enum SessionError {
     Store(#[from] StoreError),
 }
 
-/// A message could not be cancelled or redriven.
+/// A message could not be cancelled, redriven or purged.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     /// There is no such message.
@@ -200,7 +200,7 @@ pub enum MessageError {
         message: MessageId,
         /// Its state.
         state: State,
-        /// What was asked for: `cancelled` or `redriven`.
+        /// What was asked for: `cancelled`, `redriven` or `purged`.
         wanted: &'static str,
     },
     /// A redrive would put the backlog over a limit.

@@ -98,6 +98,7 @@ impl SqliteStore {
                     aside = %aside.display(),
                     "the database is damaged; a new one is begun"
                 );
+                begin_after_all_others(path, &limits, now).await?;
                 Ok((Self::open(path, limits).await?, Some(aside)))
             }
             opened => Ok((opened?, None)),
@@ -457,6 +458,22 @@ impl Store for SqliteStore {
             tracing::warn!(%error, path = %self.path.display(), "the database did not close cleanly");
         }
     }
+}
+
+/// Makes a new file in the place of one that cannot be read. Its generations go on from the time in
+/// seconds: the last one of the old file is not known, and none may ever come again.
+async fn begin_after_all_others(
+    path: &Path,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    let (mut conn, _) = connect::writer(path, limits).await?;
+    let skip = statements::SKIP_GENERATIONS.query().bind(now.0 / 1000);
+    let skipped = skip.execute(&mut conn).await;
+    skipped.map_err(|error| connect::open_error(path, error))?;
+    conn.close()
+        .await
+        .map_err(|error| connect::open_error(path, error))
 }
 
 /// Bytes of a file, 0 when it is not there: the log is not, after a clean close.

@@ -80,6 +80,7 @@ statements! {
     SAVE_MESSAGES = "save_messages";
     SAVE_SESSIONS = "save_sessions" "save_counters";
     SET_METADATA = "set_metadata";
+    SKIP_GENERATIONS = "skip_generations";
     STATS = "stats";
     UNFINISHED = "unfinished";
 }

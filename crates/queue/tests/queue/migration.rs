@@ -223,17 +223,20 @@ async fn damaged_file_is_set_aside_with_its_log() {
     std::fs::write(path.with_extension("db-wal"), "no log either").expect("the log is written");
     let opened = SqliteStore::open(&path, Limits::default()).await;
     assert!(matches!(opened, Err(OpenError::Damaged { .. })));
-    let opened = SqliteStore::open_or_set_aside(&path, Limits::default(), Timestamp(77)).await;
+    let opened = SqliteStore::open_or_set_aside(&path, Limits::default(), Timestamp(77_000)).await;
     let (store, aside) = opened.expect("the store opens");
-    let wanted = dir.path().join("queue.db.damaged-77");
+    let wanted = dir.path().join("queue.db.damaged-77000");
     assert_eq!(aside.as_ref(), Some(&wanted));
     let info = store.info().await.expect("the store is described");
     assert_eq!(info.damaged, [wanted]);
-    assert!(dir.path().join("queue.db.damaged-77-wal").exists());
-    store
-        .begin_generation("1-1", NOW)
-        .await
-        .expect("it is used");
+    assert!(dir.path().join("queue.db.damaged-77000-wal").exists());
+    let begun = store.begin_generation("1-1", NOW).await;
+    let wanted = Generation(78);
+    assert_eq!(
+        begun.expect("it begins"),
+        wanted,
+        "none of the old file comes again"
+    );
     store.close().await;
     let opened = SqliteStore::open_or_set_aside(&path, Limits::default(), NOW).await;
     let (_store, aside) = opened.expect("the store opens");

@@ -300,6 +300,28 @@ async fn read_only_store_reads_beside_the_writer_and_refuses_writes() {
 }
 
 #[tokio::test]
+async fn read_only_store_reads_without_a_writer_what_is_in_the_log_too() {
+    let (dir, path) = new_path();
+    let writer = open(&path).await;
+    let stored = writer.enqueue(event("a", "X"), NOW).await;
+    let stored = stored.expect("the event is stored");
+    // As a killed writer leaves it: everything is in the log still.
+    let left = dir.path().join("left.db");
+    for (ending, to) in [("db", "left.db"), ("db-wal", "left.db-wal")] {
+        let copied = std::fs::copy(path.with_extension(ending), dir.path().join(to));
+        assert!(copied.expect("it is copied") > 0);
+    }
+    writer.close().await;
+    for file in [path, left] {
+        let reader = SqliteStore::open_read_only(&file, Limits::default()).await;
+        let reader = reader.expect("the store opens");
+        let seen = reader.message(stored.message).await;
+        assert!(seen.expect("the message is read").is_some());
+        reader.close().await;
+    }
+}
+
+#[tokio::test]
 async fn unknown_schema_is_not_opened() {
     let (_dir, path) = new_path();
     open(&path).await.close().await;
