@@ -1,5 +1,7 @@
-//! What becomes of the queue's file in the long run: what is deleted from it.
+//! What becomes of the queue's file in the long run: what is deleted from it, and what if it is
+//! damaged or of another version.
 
+use sessiond::doctor::Verdict;
 use sessiond_queue::ids::MessageId;
 
 use crate::support::wait::ok_if;
@@ -35,4 +37,43 @@ fn results_search_and_context_outlive_deleted_messages() {
     assert!(context.contains("attic"), "{context}");
     assert!(home.cli(&["doctor"]).text().contains("1 done and 0 dead"));
     assert!(home.database().verify().is_sound());
+}
+
+#[test]
+fn damaged_database_is_set_aside_and_told_until_it_is_removed() {
+    let home = Home::new();
+    home.start().stop();
+    let path = home.layout().queue_db();
+    std::fs::write(&path, "not a database at all. ".repeat(999)).expect("it is damaged");
+    let worker = home.start();
+    worker.api().accept(payload::prompt("s", "hello"));
+    worker.wait_idle();
+    let report = worker.api().doctor();
+    assert_eq!(report.verdict, Verdict::Degraded);
+    let finding = &report.findings[0];
+    assert_eq!(finding.code, "damaged");
+    let aside = &report.store.expect("a store").info.damaged[0];
+    assert!(
+        finding.message.contains(&aside.display().to_string()),
+        "{finding:?}"
+    );
+    std::fs::remove_file(aside).expect("the old one is removed");
+    assert_eq!(worker.api().doctor().verdict, Verdict::Ok);
+}
+
+#[test]
+fn database_of_a_newer_version_keeps_the_worker_from_starting() {
+    let home = Home::new();
+    home.start().stop();
+    home.database().change(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (999, 'newer', 1, x'00', 0)",
+    );
+    let ran = home.cli(&["run"]);
+    assert_ne!(ran.code(), 0);
+    assert!(ran.stderr.contains("its schema is 999"), "{ran:?}");
+    let ran = home.cli(&["doctor"]);
+    assert_eq!(ran.code(), 11);
+    let text = String::from_utf8_lossy(&ran.stdout);
+    assert!(text.contains("its schema is 999"), "{ran:?}");
 }

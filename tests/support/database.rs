@@ -129,6 +129,16 @@ impl Database {
         })
     }
 
+    /// Changes what no worker would.
+    pub fn change(&self, sql: &'static str) {
+        let options = SqliteConnectOptions::new().filename(self.layout.queue_db());
+        self.runtime.block_on(async {
+            let mut conn = options.connect().await.expect("the database opens");
+            let changed = sqlx::query(sql).execute(&mut conn).await;
+            changed.expect("the database is changed");
+        });
+    }
+
     /// How many times a worker has started here.
     pub fn generation(&self) -> Generation {
         Generation(self.number("SELECT generation FROM meta"))

@@ -80,7 +80,8 @@ pub async fn run(
     let settings = Arc::new(config);
     let stop_behind = CancellationToken::new();
 
-    let store = SqliteStore::open(&layout.queue_db(), settings.limits()).await?;
+    let (store, _told_by_the_doctor) =
+        SqliteStore::open_or_set_aside(&layout.queue_db(), settings.limits(), started_at).await?;
     let worked = store.worked();
     let store: Arc<dyn Store> = Arc::new(store);
     let search = SearchIndex::open(&layout.state_db(), started_at).await?;

@@ -164,6 +164,17 @@ fn passing(occupant: &Occupant) -> Finding {
 
 fn store(report: &Report, findings: &mut Vec<Finding>) {
     if let Some(store) = &report.store {
+        for path in &store.info.damaged {
+            findings.push(finding(
+                Level::Degraded,
+                "damaged",
+                format!(
+                    "the queue's database was damaged and begun anew; the old one is {}",
+                    path.display()
+                ),
+                "save what can be read of it (sqlite3 FILE .recover), then remove it, its -wal and -shm",
+            ));
+        }
         if store.info.wal_bytes > WAL_BYTES {
             findings.push(finding(
                 Level::Degraded,
