@@ -11,7 +11,8 @@ use sessiond::sessions::{CloseReport, Depth};
 use sessiond_queue::types::{Life, Message, State};
 
 use crate::support::home::SESSIOND;
-use crate::support::{Home, LIMIT, SessionView, Worker, launch, payload};
+use crate::support::wait::ok_if;
+use crate::support::{Home, LIMIT, SessionView, Worker, launch, payload, wait_until};
 
 /// A home with a session that has a summary, and one whose `Stop` is dead.
 fn populated() -> (Home, Worker) {
@@ -330,7 +331,8 @@ fn worker_is_stopped_whatever_became_of_its_configuration() {
 fn worker_that_ends_at_once_is_told_at_once() {
     let home = Home::new();
     home.start().stop();
-    std::fs::write(home.layout().queue_db(), "not a database".repeat(100)).expect("write");
+    home.database()
+        .change("UPDATE _sqlx_migrations SET checksum = x'00'");
     let ran = home.cli(&["start"]);
     assert_eq!(ran.code(), 1);
     assert!(ran.stderr.contains("ended at once"), "{}", ran.stderr);
@@ -406,6 +408,76 @@ fn redrive_names_what_it_wants_and_takes_a_session() {
     }
     let redrive = ["dead", "redrive", "--session", "claude-code:dead"];
     check(&home, &redrive, &["is pending"]);
+}
+
+#[test]
+fn dead_messages_are_purged_one_by_one_of_a_session_and_all() {
+    let (home, worker) = populated();
+    let api = worker.api();
+    for session in ["other", "third"] {
+        api.accept(payload::event(session, "Poison", serde_json::json!({})));
+    }
+    worker.wait_idle();
+    assert_eq!(home.cli(&["dead", "purge"]).code(), 2, "it is told what");
+    let id = api.messages("claude-code:dead")[0].id.to_string();
+    check(&home, &["dead", "purge", &id], &["1 dead message purged"]);
+    let again = home.cli(&["dead", "purge", &id]);
+    assert_ne!(again.code(), 0);
+    assert!(again.stderr.contains("does not exist"), "{again:?}");
+    let done = home.cli(&["dead", "purge", "1"]);
+    assert!(
+        done.stderr.contains("done, which cannot be purged"),
+        "{done:?}"
+    );
+    let of_other = ["dead", "purge", "--session", "claude-code:other", "--json"];
+    let purged: Value = home.cli(&of_other).json();
+    assert_eq!(purged["purged"], 1);
+    assert_eq!(api.doctor().queue.expect("a queue").stats.depth.dead, 1);
+    check(
+        &home,
+        &["dead", "purge", "--all"],
+        &["1 dead message purged"],
+    );
+    check(
+        &home,
+        &["dead", "purge", "--all"],
+        &["0 dead messages purged"],
+    );
+    assert_eq!(home.cli(&["doctor"]).code(), 0, "nothing degrades any more");
+    assert!(home.database().verify().is_sound());
+}
+
+#[test]
+fn backlog_of_a_session_is_cancelled_with_what_is_in_work() {
+    let home = Home::new().with("rehearsal.delay_ms", 600_000);
+    let worker = home.start();
+    let api = worker.api();
+    for text in ["one", "two", "three"] {
+        api.accept(payload::prompt("s", text));
+    }
+    api.accept(payload::prompt("other", "stays"));
+    wait_until("both sessions are at work", LIMIT, || {
+        let depth = api.doctor().queue.expect("a queue").stats.depth;
+        ok_if(depth.claimed == 2, depth)
+    });
+    assert_eq!(home.cli(&["messages", "cancel"]).code(), 2);
+    let cancel = ["messages", "cancel", "--session", "claude-code:s"];
+    check(&home, &cancel, &["3 messages cancelled"]);
+    check(&home, &cancel, &["0 messages cancelled"]);
+    let states: Vec<_> = api.messages("claude-code:s");
+    assert!(
+        states
+            .iter()
+            .all(|message| message.state == State::Cancelled)
+    );
+    let depth = api.doctor().queue.expect("a queue").stats.depth;
+    assert_eq!((depth.pending, depth.claimed), (0, 1), "others go on");
+    // The run has heard of it: the session takes its next message up.
+    api.accept(payload::prompt("s", "four"));
+    wait_until("the session is at work again", LIMIT, || {
+        let depth = api.doctor().queue.expect("a queue").stats.depth;
+        ok_if(depth.claimed == 2, depth)
+    });
 }
 
 #[test]

@@ -5,10 +5,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sessiond_queue::types::{Attempt, Message, Redriven};
 
-use super::client::{ask, part, print_json};
+use super::client::{ask, part, print_json, segment};
 use super::pages::{List, print_more};
 use super::table::{clock_time, or_dash, print, short};
 use super::{CliError, Global};
+use crate::words::counted;
 
 /// `sessiond messages`.
 #[derive(Args)]
@@ -37,10 +38,14 @@ enum MessageCommand {
         /// Its number.
         message: i64,
     },
-    /// Take a pending or claimed message out for good.
+    /// Take a pending or claimed message out for good, or all of a session.
+    #[command(group(ArgGroup::new("which").args(["message", "session"]).required(true)))]
     Cancel {
-        /// Its number.
-        message: i64,
+        /// The message's number.
+        message: Option<i64>,
+        /// All of this session (id, or AGENT:KEY).
+        #[arg(long)]
+        session: Option<String>,
     },
 }
 
@@ -74,6 +79,21 @@ pub(super) enum DeadCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Delete dead messages for good: one, all of a session, or all.
+    #[command(group(
+        ArgGroup::new("which").args(["message", "session", "all"]).required(true).multiple(true)
+    ))]
+    Purge {
+        /// The message's number.
+        #[arg(conflicts_with_all = ["session", "all"])]
+        message: Option<i64>,
+        /// All of this session (id, or AGENT:KEY).
+        #[arg(long)]
+        session: Option<String>,
+        /// All there are.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 pub(super) async fn messages(global: &Global, args: MessagesArgs) -> Result<(), CliError> {
@@ -90,13 +110,30 @@ pub(super) async fn messages(global: &Global, args: MessagesArgs) -> Result<(), 
             }
             show_message(answer)
         }
-        Some(MessageCommand::Cancel { message }) => {
+        Some(MessageCommand::Cancel {
+            message: Some(message),
+            ..
+        }) => {
             let path = format!("/v1/messages/{message}");
             let answer: Value = ask(global, Method::DELETE, &path, &[]).await?;
             if global.json {
                 return print_json(&answer);
             }
             println!("message {message} is cancelled");
+            Ok(())
+        }
+        Some(MessageCommand::Cancel {
+            message: None,
+            session,
+        }) => {
+            let session = session.unwrap_or_default();
+            let path = format!("/v1/sessions/{}/messages", segment(&session));
+            let answer: Value = ask(global, Method::DELETE, &path, &[]).await?;
+            if global.json {
+                return print_json(&answer);
+            }
+            let messages: u64 = part(&answer, "messages")?;
+            println!("{} cancelled", counted(messages, "message"));
             Ok(())
         }
     }
@@ -210,6 +247,22 @@ pub(super) async fn dead(global: &Global, command: DeadCommand) -> Result<(), Cl
             let answer: Value = ask(global, Method::POST, "/v1/dead/redrive", &query).await?;
             let redriven: Vec<Redriven> = part(&answer, "redriven")?;
             show_redriven(global, &redriven)
+        }
+        DeadCommand::Purge {
+            message, session, ..
+        } => {
+            let path = match message {
+                Some(message) => format!("/v1/dead/{message}"),
+                None => "/v1/dead".to_owned(),
+            };
+            let query = [("session", session)];
+            let answer: Value = ask(global, Method::DELETE, &path, &query).await?;
+            if global.json {
+                return print_json(&answer);
+            }
+            let purged: u64 = part(&answer, "purged")?;
+            println!("{} purged", counted(purged, "dead message"));
+            Ok(())
         }
     }
 }

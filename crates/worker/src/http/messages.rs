@@ -1,4 +1,5 @@
-//! `/v1/messages`, `/v1/sessions/{session}/messages`, `/v1/dead`: enqueue, list, cancel, redrive.
+//! `/v1/messages`, `/v1/sessions/{session}/messages`, `/v1/dead`: enqueue, list, cancel, redrive,
+//! purge.
 
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sessiond_queue::ids::{EventId, MessageId};
 use sessiond_queue::types::{
-    Attempt, Dedup, Effect, Enqueue, Message, MessageFilter, Receipt, Redriven, SessionRef,
-    State as MessageState,
+    Attempt, CancelledBacklog, Dedup, Effect, Enqueue, Message, MessageFilter, Receipt, Redriven,
+    SessionRef, State as MessageState,
 };
 
 use super::extract::{Body, MessagePath, Params, SessionPath, find_session_of};
@@ -140,6 +141,27 @@ pub(super) async fn cancel(
     Ok(Json(message))
 }
 
+/// Cancels the whole backlog of a session.
+pub(super) async fn cancel_of_session(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+) -> Result<Json<CancelledBacklog>, ApiError> {
+    let store = &api.context.store;
+    let now = api.context.clock.now();
+    let cancelled = store.cancel_session(session.id, now).await?;
+    // Its run hears of the one in its hands; if it had none, it looks at what is left.
+    let claimed = match cancelled.claimed {
+        Some(id) => store.message(id).await?,
+        None => None,
+    };
+    match claimed {
+        Some(message) => api.sessions.cancelled(&message).await,
+        None if cancelled.messages > 0 => api.sessions.wake(session.id, &Effect::None).await,
+        None => {}
+    }
+    Ok(Json(cancelled))
+}
+
 pub(super) async fn redrive(
     State(api): State<Arc<Api>>,
     MessagePath(id): MessagePath,
@@ -153,16 +175,16 @@ pub(super) async fn redrive(
     Ok(Json(redriven))
 }
 
-/// Query of `POST /v1/dead/redrive`.
+/// Query of `POST /v1/dead/redrive` and `DELETE /v1/dead`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RedriveParams {
+pub(super) struct DeadParams {
     session: Option<String>,
 }
 
 pub(super) async fn redrive_all(
     State(api): State<Arc<Api>>,
-    Params(params): Params<RedriveParams>,
+    Params(params): Params<DeadParams>,
 ) -> Result<Json<Value>, ApiError> {
     let session = find_session_of(&api, params.session.as_deref()).await?;
     let redriven = api
@@ -174,4 +196,30 @@ pub(super) async fn redrive_all(
         api.sessions.wake(message.session, &Effect::None).await;
     }
     Ok(Json(json!({ "redriven": redriven })))
+}
+
+/// Purges one dead message.
+pub(super) async fn purge(
+    State(api): State<Arc<Api>>,
+    MessagePath(id): MessagePath,
+) -> Result<Json<Value>, ApiError> {
+    api.context.store.purge_message(id).await?;
+    Ok(Json(json!({ "purged": 1 })))
+}
+
+/// Purges those of one session, or all there are.
+pub(super) async fn purge_all(
+    State(api): State<Arc<Api>>,
+    Params(params): Params<DeadParams>,
+) -> Result<Json<Value>, ApiError> {
+    let session = find_session_of(&api, params.session.as_deref()).await?;
+    let mut messages = 0;
+    loop {
+        // A batch at a time: others have their turn in between.
+        let purged = api.context.store.purge_dead(session).await?;
+        messages += purged.messages;
+        if !purged.more {
+            return Ok(Json(json!({ "purged": messages })));
+        }
+    }
 }

@@ -24,7 +24,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tokio_util::sync::CancellationToken;
 
 pub use admin::Status;
@@ -80,7 +80,9 @@ pub fn router(api: Arc<Api>) -> Router {
         )
         .route(
             "/v1/sessions/{session}/messages",
-            get(messages::list_of_session).post(messages::enqueue),
+            get(messages::list_of_session)
+                .post(messages::enqueue)
+                .delete(messages::cancel_of_session),
         )
         .route("/v1/sessions/{session}/results", get(sessions::results))
         .route("/v1/sessions/{session}/output", get(output::show))
@@ -91,6 +93,8 @@ pub fn router(api: Arc<Api>) -> Router {
             get(messages::show).delete(messages::cancel),
         )
         .route("/v1/messages/{message}/redrive", post(messages::redrive))
+        .route("/v1/dead", delete(messages::purge_all))
+        .route("/v1/dead/{message}", delete(messages::purge))
         .route("/v1/dead/redrive", post(messages::redrive_all))
         .route("/v1/search", get(search::search))
         .route("/v1/context", get(search::context))
