@@ -1,5 +1,5 @@
-//! What becomes of the queue's file in the long run: what is deleted from it, and what if it is
-//! damaged or of another version.
+//! What becomes of the queue's file in the long run: what is deleted from it, what if it is damaged or
+//! of another version, and who may have it open.
 
 use sessiond::doctor::Verdict;
 use sessiond_queue::ids::MessageId;
@@ -76,4 +76,17 @@ fn database_of_a_newer_version_keeps_the_worker_from_starting() {
     assert_eq!(ran.code(), 11);
     let text = String::from_utf8_lossy(&ran.stdout);
     assert!(text.contains("its schema is 999"), "{ran:?}");
+}
+
+#[test]
+fn second_worker_is_refused_with_the_pid_of_the_first() {
+    let home = Home::new();
+    let worker = home.start();
+    let ran = home.cli(&["run"]);
+    assert_eq!(ran.code(), 1);
+    let holder = format!("process {} holds it", worker.process().pid);
+    assert!(ran.stderr.contains(&holder), "{ran:?}");
+    worker.api().accept(payload::prompt("s", "hello"));
+    worker.wait_idle();
+    assert_eq!(home.database().generation().0, 1, "it has begun nothing");
 }

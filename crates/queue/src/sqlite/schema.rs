@@ -18,7 +18,7 @@ use crate::ids::Timestamp;
 /// Backups kept: a few versions back, for whoever has to go back.
 const BACKUPS_KEPT: usize = 3;
 
-/// A file that was not closed cleanly is checked as a whole up to this size (16 MiB take 20 ms): a
+/// A file that was not closed cleanly is checked as a whole up to this size (16 MiB take 30 ms): a
 /// larger one would hold up the start, and is checked when the doctor is asked for it.
 const CHECKED_MAX_BYTES: u64 = 16 << 20;
 
