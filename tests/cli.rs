@@ -66,6 +66,11 @@ fn every_look_is_for_people_too() {
     );
     check(&home, &["messages", "show", "1"], &["frobnicator"]);
     check(&home, &["dead", "list"], &["Poison", "rehearsed failure"]);
+    check(
+        &home,
+        &["dead", "list", "--attempts"],
+        &["Poison", "OUTCOME", "poison", "rehearsed failure"],
+    );
     check(&home, &["results", s], &["observation", "summary"]);
     check(
         &home,
@@ -133,6 +138,10 @@ fn every_look_is_for_programs_too() {
     assert_eq!((message.id.0, message.state), (1, State::Done));
     let dead = json(&["dead", "list"]);
     assert_eq!(dead["messages"][0]["state"], "dead");
+    let dead = json(&["dead", "list", "--attempts"]);
+    let message = &dead["messages"][0];
+    assert_eq!(message["state"], "dead");
+    assert_eq!(message["attempts"][0]["outcome"], "poison");
     let results = json(&["results", s, "--kind", "summary"]);
     assert_eq!(results["results"][0]["kind"], "summary");
     let hits = json(&["search", "frobnicator", "--kind", "summary"]);

@@ -2,6 +2,7 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 use reqwest::Method;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sessiond_queue::types::{Attempt, Message, Redriven};
 
@@ -63,6 +64,9 @@ pub(super) enum DeadCommand {
         /// At most so many.
         #[arg(long, default_value_t = 100)]
         limit: u32,
+        /// Each with the history of its attempts.
+        #[arg(long)]
+        attempts: bool,
     },
     /// Make dead messages pending again: one, all of a session, or all.
     #[command(group(
@@ -160,6 +164,11 @@ fn show_message(answer: Value) -> Result<(), CliError> {
         return Ok(());
     }
     println!();
+    print_attempts(&attempts);
+    Ok(())
+}
+
+fn print_attempts(attempts: &[Attempt]) {
     let rows = attempts
         .iter()
         .map(|attempt| {
@@ -173,7 +182,6 @@ fn show_message(answer: Value) -> Result<(), CliError> {
         })
         .collect();
     print(&["attempt", "ended", "outcome", "reason"], rows);
-    Ok(())
 }
 
 async fn list_messages(
@@ -220,15 +228,67 @@ async fn list_messages(
     Ok(())
 }
 
+/// A listed message with its history.
+#[derive(Serialize, Deserialize)]
+struct Detailed {
+    #[serde(flatten)]
+    message: Message,
+    attempts: Vec<Attempt>,
+}
+
+async fn list_attempts(
+    global: &Global,
+    query: &[(&str, Option<String>)],
+    after: Option<i64>,
+    limit: u32,
+) -> Result<(), CliError> {
+    let list = List {
+        path: "/v1/messages",
+        name: "messages",
+        query,
+        after,
+        limit,
+        is_shown: &|_: &Detailed| true,
+        id: &|detailed| detailed.message.id.0,
+    };
+    let (messages, more) = list.read(global).await?;
+    if global.json {
+        return print_json(&json!({ "messages": messages }));
+    }
+    for Detailed { message, attempts } in &messages {
+        println!(
+            "message {} ({}) of session {}: {}",
+            message.id,
+            message.kind,
+            message.session,
+            or_dash(message.last_error.as_deref()),
+        );
+        print_attempts(attempts);
+        println!();
+    }
+    print_more(more);
+    Ok(())
+}
+
 pub(super) async fn dead(global: &Global, command: DeadCommand) -> Result<(), CliError> {
     match command {
         DeadCommand::List {
             session,
             after,
             limit,
+            attempts,
         } => {
-            let query = [("state", Some("dead".to_owned())), ("session", session)];
-            list_messages(global, &query, after, limit).await
+            let state = ("state", Some("dead".to_owned()));
+            if attempts {
+                let query = [
+                    state,
+                    ("session", session),
+                    ("attempts", Some("true".into())),
+                ];
+                list_attempts(global, &query, after, limit).await
+            } else {
+                list_messages(global, &[state, ("session", session)], after, limit).await
+            }
         }
         DeadCommand::Redrive {
             message: Some(message),

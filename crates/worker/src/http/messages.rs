@@ -65,6 +65,9 @@ pub(super) struct ListParams {
     after: Option<i64>,
     #[serde(default)]
     limit: u32,
+    /// Each with its history.
+    #[serde(default)]
+    attempts: bool,
 }
 
 pub(super) async fn list(
@@ -78,8 +81,21 @@ pub(super) async fn list(
         after: params.after.map(MessageId),
         limit: params.limit,
     };
-    let messages = api.context.store.messages(filter).await?;
-    Ok(Json(json!({ "messages": messages })))
+    listed(&api, filter, params.attempts).await
+}
+
+async fn listed(api: &Api, filter: MessageFilter, attempts: bool) -> Result<Json<Value>, ApiError> {
+    let store = &api.context.store;
+    let messages = store.messages(filter).await?;
+    if !attempts {
+        return Ok(Json(json!({ "messages": messages })));
+    }
+    let mut detailed = Vec::with_capacity(messages.len());
+    for message in messages {
+        let attempts = store.attempts(message.id).await?;
+        detailed.push(Detailed { message, attempts });
+    }
+    Ok(Json(json!({ "messages": detailed })))
 }
 
 pub(super) async fn list_of_session(
@@ -99,8 +115,7 @@ pub(super) async fn list_of_session(
         after: params.after.map(MessageId),
         limit: params.limit,
     };
-    let messages = api.context.store.messages(filter).await?;
-    Ok(Json(json!({ "messages": messages })))
+    listed(&api, filter, params.attempts).await
 }
 
 /// A message with its history.
