@@ -78,8 +78,9 @@ pub(super) async fn writer(
     path: &Path,
     limits: &Limits,
 ) -> Result<(SqliteConnection, Vec<(String, String)>), OpenError> {
-    schema::prepare(path).await?;
+    // First: a file that may not be written is an error before anything is made beside it.
     keep_private(path).map_err(|error| open_error(path, error.into()))?;
+    schema::prepare(path).await?;
     let options = options(path).statement_cache_capacity(WRITER_STATEMENTS);
     let mut conn = options
         .connect()
@@ -240,13 +241,26 @@ async fn set_up(
     pragmas: &[Pragma],
 ) -> Result<Vec<(String, String)>, OpenError> {
     for (name, value, _) in pragmas {
-        let set = AssertSqlSafe(format!("PRAGMA {name} = {value}"));
-        sqlx::raw_sql(set)
-            .execute(&mut *conn)
+        set(conn, name, value)
             .await
             .map_err(|error| open_error(path, error))?;
     }
     read_back(conn, path, pragmas).await
+}
+
+async fn set(conn: &mut SqliteConnection, name: &str, value: &str) -> Result<(), sqlx::Error> {
+    let set = AssertSqlSafe(format!("PRAGMA {name} = {value}"));
+    sqlx::raw_sql(set).execute(conn).await?;
+    Ok(())
+}
+
+async fn set_and_get(
+    conn: &mut SqliteConnection,
+    name: &str,
+    value: &str,
+) -> Result<String, sqlx::Error> {
+    set(conn, name, value).await?;
+    get(conn, name).await
 }
 
 /// Compares pragmas with what was wanted: names and values.

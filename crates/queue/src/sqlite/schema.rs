@@ -29,12 +29,11 @@ pub(super) async fn prepare(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let is_unclean = bytes_of(&with(path, "-wal")) > 0;
-    let mut conn = options(path)
-        .read_only(true)
-        .connect()
-        .await
-        .map_err(|error| open_error(path, error))?;
-    let version = check_version(&mut conn, path).await?;
+    let (mut conn, version) = match look(path, true).await {
+        // A crash while the file was made has left a journal, which whoever reads must roll back.
+        Err(error) if needs_writing(&error) => look(path, false).await?,
+        looked => looked?,
+    };
     if is_unclean && bytes_of(path) <= CHECKED_MAX_BYTES {
         check_pages(&mut conn, path).await?;
     }
@@ -47,6 +46,29 @@ pub(super) async fn prepare(path: &Path) -> Result<(), OpenError> {
             })?;
     }
     conn.close().await.map_err(|error| open_error(path, error))
+}
+
+/// Opens a file that is there; also returns its schema.
+async fn look(path: &Path, read_only: bool) -> Result<(SqliteConnection, i64), OpenError> {
+    let mut conn = options(path)
+        .read_only(read_only)
+        .connect()
+        .await
+        .map_err(|error| open_error(path, error))?;
+    let version = check_version(&mut conn, path).await?;
+    Ok((conn, version))
+}
+
+/// Whether SQLite says that it can read only once it may write: SQLITE_READONLY, whatever its
+/// extension.
+fn needs_writing(error: &OpenError) -> bool {
+    const SQLITE_READONLY: i32 = 8;
+    let OpenError::Open { source, .. } = error else {
+        return false;
+    };
+    let code = source.as_database_error().and_then(|error| error.code());
+    let code = code.and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == SQLITE_READONLY)
 }
 
 /// The schema a file has, 0 when it has none; a newer one than this code's is an error.
