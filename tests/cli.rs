@@ -77,6 +77,11 @@ fn every_look_is_for_people_too() {
         &["results", s, "--kind", "summary", "--latest"],
         &["frobnicator", "in the attic"],
     );
+    check(
+        &home,
+        &["results", s, "--kind", "absent", "--latest"],
+        &["has no result of kind absent"],
+    );
     check(&home, &["search", "frobnicator"], &["frobnicator"]);
     check(&home, &["search", "no-such-word"], &["nothing found"]);
     check(

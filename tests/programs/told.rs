@@ -200,3 +200,24 @@ fn message_is_shown_with_how_each_attempt_ended() {
         .collect();
     assert_eq!(outcomes, ["retry", "retry", "redriven", "retry", "retry"]);
 }
+
+#[test]
+fn what_a_terminal_would_obey_does_not_get_there() {
+    let programs = Programs::new("environment");
+    let config = "[generator.env]\nMARK = \"\\u001b[31mred\"\n";
+    programs.home.write_config(config);
+    let worker = programs.home.start();
+    worker.api().accept(payload::prompt("s", "\u{1b}[2Jhello"));
+    worker.wait_idle();
+    let body = &super::results(worker.api(), NAME)[0].body;
+    assert!(body.contains("MARK=\u{1b}[31mred"), "{body:?}");
+    for (args, word) in [
+        (vec!["session", "show", NAME], "[2Jhello"),
+        (vec!["results", NAME, "--latest"], "MARK= [31mred\n"),
+    ] {
+        let ran = programs.home.cli(&args);
+        let text = ran.text();
+        assert!(text.contains(word), "no {word:?} in {text:?}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+}

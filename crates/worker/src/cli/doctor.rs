@@ -11,7 +11,7 @@ use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 
 use super::client::Client;
-use super::table::{age, ago, bytes, clock_time, or_dash, print, short};
+use super::table::{age, ago, bytes, clean, clock_time, or_dash, print, short};
 use super::{CliError, Global, spawns};
 use crate::clock::Clock;
 use crate::doctor::{Listening, Problems, Report, SessionReport, Verdict, examine_files};
@@ -99,8 +99,12 @@ fn show(global: &Global, report: &Report) {
     println!("{verdict}");
     for finding in &report.findings {
         let level = format!("{:?}", finding.level).to_lowercase();
-        println!("\n  {level} ({}): {}", finding.code, finding.message);
-        println!("  -> {}", finding.advice);
+        println!(
+            "\n  {level} ({}): {}",
+            finding.code,
+            clean(&finding.message)
+        );
+        println!("  -> {}", clean(&finding.advice));
     }
     println!();
     println!("home      {}", global.layout.root().display());
@@ -191,10 +195,10 @@ fn show(global: &Global, report: &Report) {
         println!(
             "set aside {} {} {} {} {}",
             clock_time(rejected.at),
-            rejected.agent,
+            clean(&rejected.agent),
             rejected.reason,
             bytes(rejected.bytes),
-            rejected.path.display()
+            clean(&rejected.path.display().to_string())
         );
     }
 }

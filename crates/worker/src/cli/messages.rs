@@ -8,7 +8,7 @@ use sessiond_queue::types::{Attempt, Message, Redriven};
 
 use super::client::{ask, part, print_json, segment};
 use super::pages::{List, print_more};
-use super::table::{clock_time, or_dash, print, short};
+use super::table::{clean, clock_time, or_dash, print, print_pairs, short};
 use super::{CliError, Global};
 use crate::words::counted;
 
@@ -156,10 +156,8 @@ fn show_message(answer: Value) -> Result<(), CliError> {
         ("fired", clock_time(message.accepted_at)),
         ("error", or_dash(message.last_error.as_deref())),
     ];
-    for (name, value) in rows {
-        println!("{name:<11}{value}");
-    }
-    println!("\n{}", message.payload);
+    print_pairs(&rows);
+    println!("\n{}", clean(&message.payload.to_string()));
     if attempts.is_empty() {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use sessiond_queue::types::StoredResult;
 
 use super::client::{Client, ask, part, print_json, segment};
 use super::pages::{List, print_more};
-use super::table::{clock_time, print, short};
+use super::table::{clean, clock_time, print, short};
 use super::{CliError, Global};
 use crate::search::Hit;
 
@@ -66,8 +66,9 @@ pub(super) async fn results(global: &Global, args: ResultsArgs) -> Result<(), Cl
     let path = format!("/v1/sessions/{}/results", segment(&args.session));
     if global.json || args.latest {
         let limit = if args.latest { 1 } else { args.limit };
+        let kind = args.kind;
         let query = [
-            ("kind", args.kind),
+            ("kind", kind.clone()),
             ("newest_first", args.latest.then(|| "true".to_owned())),
             ("after", args.after.map(|id| id.to_string())),
             ("limit", Some(limit.to_string())),
@@ -77,8 +78,13 @@ pub(super) async fn results(global: &Global, args: ResultsArgs) -> Result<(), Cl
             return print_json(&answer);
         }
         let results: Vec<StoredResult> = part(&answer, "results")?;
+        if results.is_empty() {
+            let of_kind = kind.map_or_else(String::new, |kind| format!(" of kind {kind}"));
+            println!("session {} has no result{of_kind} yet", args.session);
+        }
         for stored in &results {
-            println!("{}\n\n{}", stored.result.title, stored.result.body);
+            let (title, body) = (&stored.result.title, &stored.result.body);
+            println!("{}\n\n{}", clean(title), clean(body));
         }
         return Ok(());
     }
@@ -145,7 +151,7 @@ pub(super) async fn search(global: &Global, args: SearchArgs) -> Result<(), CliE
             clock_time(hit.accepted_at),
             hit.agent,
             hit.kind,
-            hit.title
+            clean(&hit.title)
         );
         println!("    {}", short(&hit.snippet, 160));
     }
@@ -163,7 +169,7 @@ pub(super) async fn context(global: &Global, project: &str) -> Result<(), CliErr
         return print_json(&answer);
     }
     match answer["context"].as_str() {
-        Some(text) => println!("{text}"),
+        Some(text) => println!("{}", clean(text)),
         None => println!("nothing is known of {project} yet"),
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! The commands about sessions: list, show, output, restart, close, purge.
 
+use std::io::IsTerminal;
+
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
@@ -8,7 +10,7 @@ use sessiond_queue::types::Session;
 
 use super::client::{Client, ask, part, print_json, segment};
 use super::spawns;
-use super::table::{ago, clock_time, or_dash, print, short};
+use super::table::{ago, clean, clock_time, or_dash, print, print_pairs, short};
 use super::{CliError, Global};
 use crate::doctor::SpawnReport;
 use crate::generator::About;
@@ -191,9 +193,7 @@ async fn show_session(global: &Global, name: &str) -> Result<(), CliError> {
             Value::Object(session.metadata.clone()).to_string(),
         ),
     ];
-    for (name, value) in rows {
-        println!("{name:<11}{value}");
-    }
+    print_pairs(&rows);
     for spawn in &shown.processes {
         println!();
         spawns::print_tree(spawn);
@@ -208,7 +208,11 @@ async fn output(global: &Global, name: &str, stream: String) -> Result<(), CliEr
     if global.json {
         return print_json(&json!({ "stream": stream, "text": text }));
     }
-    print!("{text}");
+    if std::io::stdout().is_terminal() {
+        print!("{}", clean(&text));
+    } else {
+        print!("{text}");
+    }
     Ok(())
 }
 

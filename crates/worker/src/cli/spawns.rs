@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sessiond_queue::types::Usage;
 use sessiond_supervisor::{StopEnd, Stopped, TreeProcess};
 
-use super::table::{age, bytes, print, short};
+use super::table::{age, bytes, clean, print, short};
 use crate::admission::BreakerStatus;
 use crate::doctor::{GeneratorsReport, SpawnReport};
 use crate::generator::About;
@@ -153,7 +153,7 @@ pub(super) fn print_tree(spawn: &SpawnReport) {
     let stopping = if info.stopping { ", stopping" } else { "" };
     println!(
         "{} {}, for {}, {}, {:.1}s of processor time{stopping}",
-        info.command,
+        clean(&info.command),
         info.tag,
         age(spawn.age_ms / 1_000),
         bytes(spawn.rss_bytes),
@@ -164,7 +164,7 @@ pub(super) fn print_tree(spawn: &SpawnReport) {
             "{:indent$}{} {}  {}, {}, {:.1}s",
             "",
             process.pid,
-            process.name,
+            clean(&process.name),
             age(process.age_ms / 1_000),
             bytes(process.rss_bytes),
             process.cpu_ms as f64 / 1_000.0,

@@ -1,4 +1,6 @@
-//! How things look in a terminal.
+//! How things look in a terminal, which does not obey what comes from outside.
+
+use std::borrow::Cow;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
@@ -12,7 +14,10 @@ pub(super) fn print(headings: &[&str], rows: Vec<Vec<String>>) {
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
-    table.add_rows(rows);
+    let cells = |row: Vec<String>| -> Vec<String> {
+        row.iter().map(|cell| clean(cell).into_owned()).collect()
+    };
+    table.add_rows(rows.into_iter().map(cells));
     // What is copied into the next command stays in one piece.
     let names = headings.iter().position(|heading| *heading == "session");
     if let Some(column) = names.and_then(|index| table.column_mut(index)) {
@@ -63,9 +68,25 @@ pub(super) fn bytes(number: u64) -> String {
     }
 }
 
+/// A text without the characters that a terminal obeys; lines and tabs stay.
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace("\r\n", "\n").replace(is_obeyed, " "))
+}
+
+/// Prints the names and values of one thing, one a line.
+pub(super) fn print_pairs(pairs: &[(&str, String)]) {
+    for (name, value) in pairs {
+        println!("{name:<11}{}", clean(value));
+    }
+}
+
 /// The beginning of a text, on one line, in at most `max` characters.
 pub(super) fn short(text: &str, max: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = clean(text).split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= max {
         return line;
     }
@@ -77,4 +98,19 @@ pub(super) fn short(text: &str, max: usize) -> String {
 /// The value, or a dash.
 pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_taken_out_and_lines_and_tabs_stay() {
+        let check = |text: &str, expected: &str| assert_eq!(clean(text), expected);
+        check("plain ä\n\ttext", "plain ä\n\ttext");
+        check("\u{1b}[31mred\u{7}", " [31mred ");
+        check("a\r\nb\rc", "a\nb c");
+        check("\u{9b}2J\u{7f}", " 2J ");
+        assert_eq!(short("a\u{1b}[2J\nb", 20), "a [2J b");
+    }
 }
