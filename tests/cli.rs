@@ -64,6 +64,15 @@ fn every_look_is_for_people_too() {
         &["messages", "--session", s],
         &["UserPromptSubmit", "Stop", "done"],
     );
+    for args in [
+        &["session", "show", ""][..],
+        &["session", "close", "."],
+        &["results", ""],
+    ] {
+        let ran = home.cli(args);
+        assert_eq!(ran.code(), 2, "{args:?}");
+        assert!(ran.stderr.contains("AGENT:KEY"), "{}", ran.stderr);
+    }
     check(&home, &["messages", "show", "1"], &["frobnicator"]);
     check(&home, &["dead", "list"], &["Poison", "rehearsed failure"]);
     check(

@@ -243,6 +243,20 @@ impl Breakers {
         }
     }
 
+    /// Ends the wait of this kind's breaker: the next one may try at once. Answers whether it was not
+    /// closed.
+    pub fn retry_now(&self, kind: &str) -> bool {
+        let mut kinds = self.0.lock();
+        let Some(open) = kinds.open.get_mut(kind) else {
+            return false;
+        };
+        // With a trial out, this is for the one after it.
+        open.until = Instant::now();
+        drop(kinds);
+        self.0.tell();
+        true
+    }
+
     /// Every breaker that is not closed, by name.
     pub fn status(&self) -> Vec<BreakerStatus> {
         let now = Instant::now();
@@ -442,6 +456,26 @@ mod tests {
         breakers.success("echo");
         let pass = tokio::time::timeout(LIMIT, waiting).await;
         assert!(!pass.expect("woken").is_trial());
+    }
+
+    #[tokio::test]
+    async fn wait_that_is_ended_by_hand_lets_one_try_at_once() {
+        let breakers = slow();
+        assert!(!breakers.retry_now("echo"), "it is closed");
+        breakers.unavailable("echo", "quota", None);
+        let mut waiting = Box::pin(breakers.admitted("echo"));
+        let mut next = Box::pin(breakers.admitted("echo"));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert!(next.as_mut().now_or_never().is_none());
+        assert!(breakers.retry_now("echo"));
+        let pass = tokio::time::timeout(LIMIT, waiting).await;
+        let pass = pass.expect("woken");
+        assert!(pass.is_trial());
+        assert!(next.as_mut().now_or_never().is_none(), "one at a time");
+        assert!(breakers.retry_now("echo"), "it is being tried");
+        breakers.unavailable("echo", "still", None);
+        assert!(next.as_mut().now_or_never().is_none(), "it waits anew");
+        drop(pass);
     }
 
     /// The base is long: nobody comes through by asking again after a while.

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 pub struct Restarts {
     /// When they failed, oldest first.
     failed_at: VecDeque<Instant>,
+    /// Why the last of them failed.
+    reason: Option<String>,
 }
 
 /// What follows from a failed start.
@@ -29,15 +31,16 @@ pub enum Next {
 impl Restarts {
     /// Notes that a start failed; of those within `window`, `max` may. Giving up forgets them all,
     /// so that whoever mends the cause has as many tries as at first.
-    pub fn failed(&mut self, now: Instant, max: usize, window: Duration) -> Next {
+    pub fn failed(&mut self, now: Instant, reason: &str, max: usize, window: Duration) -> Next {
         self.failed_at.push_back(now);
+        self.reason = Some(reason.to_owned());
         while let Some(first) = self.failed_at.front()
             && now.duration_since(*first) > window
         {
             self.failed_at.pop_front();
         }
         if self.failed_at.len() > max {
-            self.failed_at.clear();
+            self.ready();
             return Next::GiveUp;
         }
         Next::Again {
@@ -48,7 +51,12 @@ impl Restarts {
     /// Notes that a start succeeded, or that none is tried before something is mended: those before
     /// do not count any more.
     pub fn ready(&mut self) {
-        self.failed_at.clear();
+        *self = Self::default();
+    }
+
+    /// Why the last failed start failed.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     /// How many failed starts are remembered.
@@ -71,11 +79,21 @@ mod tests {
     fn one_start_more_than_may_fail_gives_up() {
         let (mut restarts, now) = (Restarts::default(), Instant::now());
         for failures in 1..=5 {
-            assert_eq!(restarts.failed(now, 5, WINDOW), again(failures));
+            assert_eq!(
+                restarts.failed(now, "exit code 1", 5, WINDOW),
+                again(failures)
+            );
         }
-        assert_eq!(restarts.failed(now, 5, WINDOW), Next::GiveUp);
-        assert_eq!(restarts.failed(now, 5, WINDOW), again(1), "a new beginning");
-        assert_eq!(Restarts::default().failed(now, 0, WINDOW), Next::GiveUp);
+        assert_eq!(restarts.failed(now, "exit code 1", 5, WINDOW), Next::GiveUp);
+        assert_eq!(
+            restarts.failed(now, "exit code 1", 5, WINDOW),
+            again(1),
+            "a new beginning"
+        );
+        assert_eq!(
+            Restarts::default().failed(now, "exit code 1", 0, WINDOW),
+            Next::GiveUp
+        );
     }
 
     #[test]
@@ -84,17 +102,21 @@ mod tests {
         for minute in 0..100 {
             let now = start + Duration::from_secs(60 * minute);
             let counted = u32::try_from(minute + 1).expect("small").min(11);
-            assert_eq!(restarts.failed(now, 11, WINDOW), again(counted));
+            assert_eq!(
+                restarts.failed(now, "exit code 1", 11, WINDOW),
+                again(counted)
+            );
         }
     }
 
     #[test]
     fn successful_start_forgets_the_failed_ones() {
         let (mut restarts, now) = (Restarts::default(), Instant::now());
-        restarts.failed(now, 2, WINDOW);
-        restarts.failed(now, 2, WINDOW);
+        restarts.failed(now, "exit code 1", 2, WINDOW);
+        restarts.failed(now, "exit code 1", 2, WINDOW);
+        assert_eq!(restarts.reason(), Some("exit code 1"));
         restarts.ready();
-        assert_eq!(restarts.count(), 0);
-        assert_eq!(restarts.failed(now, 2, WINDOW), again(1));
+        assert_eq!((restarts.count(), restarts.reason()), (0, None));
+        assert_eq!(restarts.failed(now, "exit code 1", 2, WINDOW), again(1));
     }
 }

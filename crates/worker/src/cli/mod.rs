@@ -32,7 +32,8 @@ use crate::wire::layout::Layout;
 /// Exit codes, shown by `--help`.
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running, or it is starting or
-stopping; 4 no such session, message or output;
+stopping; 4 no such session, message,
+output or checkpoint;
 10 the doctor says degraded; 11 the doctor says failing.
 
 All state lies in SESSIOND_HOME, else in $XDG_STATE_HOME/sessiond (~/.local/state/sessiond).";
@@ -83,7 +84,7 @@ enum Command {
     },
     /// List sessions, last active first.
     Sessions(sessions::SessionsArgs),
-    /// Show, restart, close or purge one session.
+    /// Show one session, its programs' output or its checkpoint; restart or close it.
     #[command(subcommand)]
     Session(sessions::SessionCommand),
     /// List messages; show or cancel one.
@@ -104,6 +105,7 @@ enum Command {
     /// Delete a session with all its rows.
     Purge {
         /// Its id, or AGENT:KEY.
+        #[arg(value_parser = sessions::session_name)]
         session: String,
     },
     /// Hand an event on standard input over, like `sessiond-hook`.

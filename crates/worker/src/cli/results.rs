@@ -7,6 +7,7 @@ use sessiond_queue::types::StoredResult;
 
 use super::client::{Client, ask, part, print_json, segment};
 use super::pages::{List, print_more};
+use super::sessions::session_name;
 use super::table::{clean, clock_time, print, short};
 use super::{CliError, Global};
 use crate::search::Hit;
@@ -15,6 +16,7 @@ use crate::search::Hit;
 #[derive(Args)]
 pub(super) struct ResultsArgs {
     /// The session's id, or AGENT:KEY.
+    #[arg(value_parser = session_name)]
     session: String,
     /// Only of this kind, for example summary or observation.
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! The commands about sessions: list, show, output, restart, close, purge.
+//! The commands about sessions: list, show, output, checkpoint, restart, close, purge.
 
 use std::io::IsTerminal;
 
@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sessiond_queue::ids::SessionId;
 use sessiond_queue::types::Session;
 
 use super::client::{Client, ask, part, print_json, segment};
@@ -14,7 +15,7 @@ use super::table::{ago, clean, clock_time, or_dash, print, print_pairs, short};
 use super::{CliError, Global};
 use crate::doctor::SpawnReport;
 use crate::generator::About;
-use crate::sessions::{CloseReport, Live};
+use crate::sessions::{CloseReport, GeneratorEnd, Live};
 use crate::words::counted;
 
 /// `sessiond sessions`.
@@ -40,26 +41,39 @@ pub(super) enum SessionCommand {
     /// Show everything known of it.
     Show {
         /// Its id, or AGENT:KEY.
+        #[arg(value_parser = session_name)]
         session: String,
     },
     /// Print what its programs wrote last.
     Output {
         /// Its id, or AGENT:KEY.
+        #[arg(value_parser = session_name)]
         session: String,
         /// What they said to people, or the lines of the protocol.
         #[arg(long, value_parser = ["stderr", "stdout"], default_value = "stderr")]
         stream: String,
     },
-    /// Let it start generators again, after it was failing.
-    Restart {
+    /// Print the state that its generator goes on from, as the generator gave it.
+    Checkpoint {
         /// Its id, or AGENT:KEY.
+        #[arg(value_parser = session_name)]
         session: String,
     },
-    /// End it; its rows stay.
+    /// Let it start generators again after it was failing, and ask its provider at once.
+    Restart {
+        /// Its id, or AGENT:KEY.
+        #[arg(value_parser = session_name, required_unless_present = "all")]
+        session: Option<String>,
+        /// Every session that is failing.
+        #[arg(long, conflicts_with = "session")]
+        all: bool,
+    },
+    /// End it; its rows stay, and messages left pending are worked afterwards.
     Close {
         /// Its id, or AGENT:KEY.
+        #[arg(value_parser = session_name)]
         session: String,
-        /// Work its backlog first.
+        /// Work its backlog before it ends.
         #[arg(long)]
         drain: bool,
         /// Delete its rows too.
@@ -74,12 +88,22 @@ struct Shown {
     #[serde(flatten)]
     session: Session,
     residence: String,
+    kind: String,
     live: Option<Live>,
     generator: Option<About>,
     waiting: Option<String>,
     /// Only of a session that is shown by itself.
     #[serde(default)]
     processes: Vec<SpawnReport>,
+}
+
+/// A session's name as it was typed. An empty one and the dots of a path would ask for something
+/// else.
+pub(super) fn session_name(name: &str) -> Result<String, &'static str> {
+    match name {
+        "" | "." | ".." => Err("a session is named by its id or as AGENT:KEY"),
+        name => Ok(name.to_owned()),
+    }
 }
 
 impl Shown {
@@ -135,7 +159,12 @@ pub(super) async fn session(global: &Global, command: SessionCommand) -> Result<
     match command {
         SessionCommand::Show { session } => show_session(global, &session).await,
         SessionCommand::Output { session, stream } => output(global, &session, stream).await,
-        SessionCommand::Restart { session } => restart(global, &session).await,
+        SessionCommand::Checkpoint { session } => checkpoint(global, &session).await,
+        SessionCommand::Restart {
+            session: Some(session),
+            ..
+        } => restart(global, &session).await,
+        SessionCommand::Restart { session: None, .. } => restart_failing(global).await,
         SessionCommand::Close {
             session,
             drain,
@@ -175,7 +204,10 @@ async fn show_session(global: &Global, name: &str) -> Result<(), CliError> {
         ("last error", or_dash(session.last_error.as_deref())),
         (
             "generator",
-            or_dash(shown.generator.as_ref().map(spawns::about)),
+            match &shown.generator {
+                Some(about) => spawns::about(about),
+                None => format!("{} (not running)", shown.kind),
+            },
         ),
         ("waiting", or_dash(shown.waiting.as_deref())),
         (
@@ -208,12 +240,24 @@ async fn output(global: &Global, name: &str, stream: String) -> Result<(), CliEr
     if global.json {
         return print_json(&json!({ "stream": stream, "text": text }));
     }
+    print_as_it_is(&text);
+    Ok(())
+}
+
+async fn checkpoint(global: &Global, name: &str) -> Result<(), CliError> {
+    let path = format!("/v1/sessions/{}/checkpoint", segment(name));
+    let text = Client::new(global)?.get_text(&path).await?;
+    print_as_it_is(&format!("{text}\n"));
+    Ok(())
+}
+
+/// Prints what a program gave: unchanged into a pipe, cleaned for a terminal.
+fn print_as_it_is(text: &str) {
     if std::io::stdout().is_terminal() {
-        print!("{}", clean(&text));
+        print!("{}", clean(text));
     } else {
         print!("{text}");
     }
-    Ok(())
 }
 
 async fn restart(global: &Global, name: &str) -> Result<(), CliError> {
@@ -223,10 +267,32 @@ async fn restart(global: &Global, name: &str) -> Result<(), CliError> {
         return print_json(&answer);
     }
     let pending = answer["pending"].as_i64().unwrap_or(0);
-    println!(
-        "{name} may start its generator; {} waiting",
-        counted(pending, "message")
-    );
+    let waiting = match pending {
+        0 => "no message is waiting".to_owned(),
+        pending => format!("{} waiting", counted(pending, "message")),
+    };
+    let provider = if answer["asks_provider"] == true {
+        "; its provider was away and is asked at once"
+    } else {
+        ""
+    };
+    println!("{name} may start its generator; {waiting}{provider}");
+    Ok(())
+}
+
+async fn restart_failing(global: &Global) -> Result<(), CliError> {
+    // Each of them is a write.
+    let answer: Value = Client::new(global)?
+        .send_and_wait(Method::POST, "/v1/failing/restart", &[])
+        .await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let restarted: Vec<SessionId> = part(&answer, "restarted")?;
+    match restarted.len() as u64 {
+        0 => println!("no session is failing"),
+        count => println!("{} may start generators again", counted(count, "session")),
+    }
     Ok(())
 }
 
@@ -241,23 +307,80 @@ async fn close(global: &Global, name: &str, drain: bool, purge: bool) -> Result<
     if global.json {
         return print_json(&serde_json::to_value(&report).map_err(anyhow::Error::new)?);
     }
-    let life = report.life.map_or_else(
-        || "gone".to_owned(),
-        |life| format!("{life:?}").to_lowercase(),
-    );
-    println!(
-        "{name} is {life}; generator: {} after {} ms; {} claims given back, {} messages left",
-        format!("{:?}", report.generator).to_lowercase(),
-        report.waited_ms,
-        report.released,
-        report.pending_left
-    );
+    println!("{name} {}", closed(&report));
     if let Some(words) = spawns::reaped(&report.reaped) {
         println!("{words}");
     }
     Ok(())
 }
 
+/// What a close did, in words, and only what was so.
+fn closed(report: &CloseReport) -> String {
+    let mut words = report.life.map_or_else(
+        || "is gone".to_owned(),
+        |life| format!("is {}", format!("{life:?}").to_lowercase()),
+    );
+    let waited_ms = report.waited_ms;
+    match report.generator {
+        GeneratorEnd::None => {}
+        GeneratorEnd::Stopped => {
+            words.push_str(&format!("; its generator ended after {waited_ms} ms"));
+        }
+        GeneratorEnd::Aborted => {
+            words.push_str(&format!("; its generator was aborted after {waited_ms} ms"));
+        }
+    }
+    if report.released > 0 {
+        let claims = counted(report.released, "claim");
+        words.push_str(&format!("; {claims} given back"));
+    }
+    if report.pending_left > 0 {
+        let messages = counted(report.pending_left, "message");
+        words.push_str(&format!("; {messages} left, to be worked afterwards"));
+    }
+    words
+}
+
 pub(super) async fn purge(global: &Global, name: &str) -> Result<(), CliError> {
     close(global, name, false, true).await
+}
+
+#[cfg(test)]
+mod tests {
+    use sessiond_queue::types::Life;
+
+    use super::*;
+    use crate::sessions::Depth;
+
+    #[test]
+    fn close_is_told_in_words_and_only_what_was_so() {
+        let nothing = CloseReport {
+            session: SessionId::mint(),
+            depth: Depth::Close,
+            generator: GeneratorEnd::None,
+            waited_ms: 0,
+            reaped: Vec::new(),
+            released: 0,
+            pending_left: 0,
+            life: Some(Life::Ended),
+        };
+        assert_eq!(closed(&nothing), "is ended");
+        let aborted = CloseReport {
+            generator: GeneratorEnd::Aborted,
+            waited_ms: 12,
+            released: 1,
+            pending_left: 1,
+            ..nothing.clone()
+        };
+        assert_eq!(
+            closed(&aborted),
+            "is ended; its generator was aborted after 12 ms; 1 claim given back; \
+             1 message left, to be worked afterwards"
+        );
+        let purged = CloseReport {
+            life: None,
+            ..nothing
+        };
+        assert_eq!(closed(&purged), "is gone");
+    }
 }

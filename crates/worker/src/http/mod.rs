@@ -87,6 +87,11 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/sessions/{session}/results", get(sessions::results))
         .route("/v1/sessions/{session}/output", get(output::show))
         .route("/v1/sessions/{session}/restart", post(sessions::restart))
+        .route(
+            "/v1/sessions/{session}/checkpoint",
+            get(sessions::checkpoint),
+        )
+        .route("/v1/failing/restart", post(sessions::restart_failing))
         .route("/v1/messages", get(messages::list))
         .route(
             "/v1/messages/{message}",

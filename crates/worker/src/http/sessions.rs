@@ -1,10 +1,11 @@
-//! `/v1/sessions`: get-or-create, list, show, merge metadata, restart, close, results.
+//! `/v1/sessions`: get-or-create, list, show, merge metadata, restart, close, results, checkpoint.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sessiond_queue::ids::ResultId;
@@ -37,6 +38,8 @@ pub(super) struct Shown {
     session: Session,
     /// `active` in memory, `dormant` on disk only.
     residence: &'static str,
+    /// What works its messages, by the configuration.
+    kind: String,
     /// The generator that is open.
     generator: Option<About>,
     /// Why it may not work just now, though it has work.
@@ -54,13 +57,24 @@ pub(super) struct Detailed {
     processes: Vec<SpawnReport>,
 }
 
+/// A session after a restart by hand.
+#[derive(Debug, Serialize)]
+pub(super) struct RestartedShown {
+    #[serde(flatten)]
+    shown: Shown,
+    /// Whether its provider was away, and is asked at once.
+    asks_provider: bool,
+}
+
 impl Shown {
-    fn new(session: Session, live: &[Live]) -> Self {
+    fn new(api: &Api, session: Session, live: &[Live]) -> Self {
+        let kind = api.context.factory.kind(&session).name;
         let live = live.iter().find(|live| live.session == session.id).cloned();
         let residence = if live.is_some() { "active" } else { "dormant" };
         Self {
             session,
             residence,
+            kind: kind.to_string(),
             generator: live.as_ref().and_then(|live| live.about.clone()),
             waiting: live.as_ref().and_then(|live| live.waiting.clone()),
             live,
@@ -86,7 +100,7 @@ pub(super) async fn open(
         .await?;
     api.sessions.wake(session.id, &Effect::Start).await;
     let live = api.sessions.live().await;
-    Ok(Json(Shown::new(session, &live)))
+    Ok(Json(Shown::new(&api, session, &live)))
 }
 
 /// Query of `GET /v1/sessions`.
@@ -114,7 +128,7 @@ pub(super) async fn list(
     let live = api.sessions.live().await;
     let shown: Vec<_> = sessions
         .into_iter()
-        .map(|session| Shown::new(session, &live))
+        .map(|session| Shown::new(&api, session, &live))
         .collect();
     Ok(Json(json!({ "sessions": shown })))
 }
@@ -127,18 +141,42 @@ pub(super) async fn show(
     let now = api.context.clock.now();
     Json(Detailed {
         processes: spawns(&api.processes, Some(session.id), now).await,
-        shown: Shown::new(session, &live),
+        shown: Shown::new(&api, session, &live),
     })
 }
 
-/// Lets a failing session start generators again; of no effect on another one.
+/// Lets a failing session start generators again, and one that waits for its provider ask at once;
+/// of no effect on another one.
 pub(super) async fn restart(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
-) -> Result<Json<Shown>, ApiError> {
-    let session = api.sessions.restart(session.id).await?;
+) -> Result<Json<RestartedShown>, ApiError> {
+    let restarted = api.sessions.restart(session.id).await?;
     let live = api.sessions.live().await;
-    Ok(Json(Shown::new(session, &live)))
+    Ok(Json(RestartedShown {
+        shown: Shown::new(&api, restarted.session, &live),
+        asks_provider: restarted.asks_provider,
+    }))
+}
+
+/// The same for every failing session.
+pub(super) async fn restart_failing(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
+    let restarted = api.sessions.restart_failing().await?;
+    Ok(Json(json!({ "restarted": restarted })))
+}
+
+/// The state that its generator goes on from, as the generator gave it.
+pub(super) async fn checkpoint(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+) -> Result<Response, ApiError> {
+    let stored = api.context.store.checkpoint(session.id).await?;
+    let text = stored.ok_or_else(|| {
+        let message = format!("session {} has no checkpoint yet", session.id);
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_checkpoint", message)
+    })?;
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    Ok((content_type, text).into_response())
 }
 
 /// Body of `PATCH /v1/sessions/{session}`.
@@ -160,7 +198,7 @@ pub(super) async fn patch(
         .patch_metadata(session.id, body.metadata, now)
         .await?;
     let live = api.sessions.live().await;
-    Ok(Json(Shown::new(session, &live)))
+    Ok(Json(Shown::new(&api, session, &live)))
 }
 
 /// Query of `DELETE /v1/sessions/{session}`.

@@ -365,6 +365,10 @@ impl Dispatcher {
         let live = |(session, entry): (&SessionId, &Entry)| {
             let run = entry.run();
             let shown = run.map(|run| run.shared.shown()).unwrap_or_default();
+            let restarts = match run {
+                Some(run) => run.shared.restarts().clone(),
+                None => entry.restarts.clone(),
+            };
             Live {
                 session: *session,
                 activity: entry.activity(),
@@ -372,7 +376,8 @@ impl Dispatcher {
                 idle_ms: now.saturating_sub(entry.active_ms()),
                 about: shown.about,
                 waiting: shown.waiting,
-                restarts: shown.restarts,
+                restarts: restarts.count(),
+                last_start_error: restarts.reason().map(str::to_owned),
             }
         };
         self.entries.iter().map(live).collect()

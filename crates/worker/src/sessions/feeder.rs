@@ -205,7 +205,6 @@ impl Feeder {
                             clear_failing(&self.context, message.session).await?;
                         }
                         self.shared.restarts().ready();
-                        self.shared.set_restarts(0);
                         self.shared.set_about(Some(generator.about()));
                         self.generator.insert(generator)
                     }
@@ -306,7 +305,7 @@ impl Feeder {
         let reason = error.reason;
         let (failures, gives_up) = {
             let mut restarts = self.shared.restarts();
-            match restarts.failed(Instant::now(), settings.restart_max, window) {
+            match restarts.failed(Instant::now(), &reason, settings.restart_max, window) {
                 Next::Again { .. } if error.is_final => {
                     restarts.ready();
                     (0, true)
@@ -315,7 +314,6 @@ impl Feeder {
                 Next::GiveUp => (0, true),
             }
         };
-        self.shared.set_restarts(failures);
         tracing::warn!(
             session.id = %message.session, message.id = %message.id, failures, gives_up, reason,
             "generator not ready"

@@ -46,12 +46,12 @@ use futures::future::BoxFuture;
 use sessiond_queue::error::{SessionError, StoreError};
 use sessiond_queue::ids::{Generation, SessionId, Timestamp};
 use sessiond_queue::store::Store;
-use sessiond_queue::types::{Effect, Message, Session};
+use sessiond_queue::types::{Effect, Message, Session, SessionFilter};
 use sessiond_supervisor::Stopped;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
-pub use self::report::{Activity, CloseReport, Depth, GeneratorEnd, Live, SessionEvent};
+pub use self::report::{Activity, CloseReport, Depth, GeneratorEnd, Live, Restarted, SessionEvent};
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -69,6 +69,9 @@ const EVENTS_MAX: usize = 256;
 /// thousands of backlogs must not starve the hooks of today.
 const RESUME_BATCH: usize = 64;
 const RESUME_PAUSE: Duration = Duration::from_millis(20);
+
+/// Sessions, of those last active, that are looked at for failing ones without work.
+const LAST_ACTIVE_MAX: u32 = 1_000;
 
 /// What follows the results besides the store's rows.
 #[async_trait]
@@ -250,12 +253,47 @@ impl Sessions {
             .await;
     }
 
-    /// Lets a failing session start generators again.
-    pub async fn restart(&self, session: SessionId) -> Result<Session, SessionError> {
+    /// Lets a failing session start generators again, and its provider be asked at once if it was
+    /// away.
+    pub async fn restart(&self, session: SessionId) -> Result<Restarted, SessionError> {
         let (store, now) = (&self.context.store, self.context.clock.now());
-        let row = store.set_failing(session, None, now).await?;
-        self.send(dispatcher::Command::Wake(session)).await;
-        Ok(row)
+        let session = store.set_failing(session, None, now).await?;
+        let kind = self.context.factory.kind(&session);
+        let breakers = &self.context.admission.breakers;
+        let asks_provider = kind.is_program && breakers.retry_now(&kind.name);
+        self.send(dispatcher::Command::Wake(session.id)).await;
+        Ok(Restarted {
+            session,
+            asks_provider,
+        })
+    }
+
+    /// The same for every failing session that has work, or was active lately.
+    pub async fn restart_failing(&self) -> Result<Vec<SessionId>, SessionError> {
+        let store = &self.context.store;
+        let last_active = SessionFilter {
+            limit: LAST_ACTIVE_MAX,
+            ..SessionFilter::default()
+        };
+        let failing = |row: &Session| row.failing.is_some();
+        let last_active = store.sessions(last_active).await?.into_iter();
+        let mut wanted: Vec<SessionId> = last_active.filter(failing).map(|row| row.id).collect();
+        for item in store.unfinished().await? {
+            let row = store.session(item.session).await?;
+            if row.as_ref().is_some_and(failing) && !wanted.contains(&item.session) {
+                wanted.push(item.session);
+            }
+        }
+        let mut restarted = Vec::new();
+        for session in wanted {
+            match self.restart(session).await {
+                Ok(_) => restarted.push(session),
+                // It was purged meanwhile.
+                Err(SessionError::Unknown(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(restarted)
     }
 
     /// Every session in memory.

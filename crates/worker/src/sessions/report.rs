@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sessiond_queue::ids::{MessageId, SessionId};
-use sessiond_queue::types::{CloseDepth, Life};
+use sessiond_queue::types::{CloseDepth, Life, Session};
 use sessiond_supervisor::Stopped;
 
 use crate::generator::About;
@@ -105,6 +105,17 @@ pub struct Live {
     pub waiting: Option<String>,
     /// Starts of its generator that failed in a row.
     pub restarts: u32,
+    /// Why the last of them failed.
+    pub last_start_error: Option<String>,
+}
+
+/// What a restart by hand did.
+#[derive(Clone, Debug)]
+pub struct Restarted {
+    /// The session, which is not failing any more.
+    pub session: Session,
+    /// Whether its provider was away, and is asked at once.
+    pub asks_provider: bool,
 }
 
 /// What subscribers are told.

@@ -54,15 +54,12 @@ pub(super) struct Shown {
     pub(super) about: Option<About>,
     /// Why the session may not work just now.
     pub(super) waiting: Option<String>,
-    /// Starts of its generator that failed in a row.
-    pub(super) restarts: u32,
 }
 
 impl RunShared {
     /// Of a run that goes on counting the failed starts of the one before it.
     pub(super) fn after(restarts: Restarts) -> Self {
         let shared = Self::default();
-        shared.set_restarts(restarts.count());
         *shared.restarts() = restarts;
         shared
     }
@@ -132,10 +129,6 @@ impl RunShared {
 
     pub(super) fn set_waiting(&self, waiting: Option<String>) {
         self.with_shown(|shown| shown.waiting = waiting);
-    }
-
-    pub(super) fn set_restarts(&self, restarts: u32) {
-        self.with_shown(|shown| shown.restarts = restarts);
     }
 
     fn with_shown<T>(&self, look: impl FnOnce(&mut Shown) -> T) -> T {
