@@ -1,7 +1,7 @@
 //! What people are told of programs: by the API, the command line and the doctor.
 
 use serde_json::Value;
-use sessiond::doctor::{Report, SpawnReport};
+use sessiond::doctor::{Report, SpawnReport, Verdict};
 use sessiond_queue::types::State;
 
 use super::Programs;
@@ -89,7 +89,13 @@ fn running_program_is_shown_with_its_model_its_cost_and_its_whole_tree() {
         "sessiond-shim",
     ];
     says(&programs, &["session", "show", NAME], &words);
-    let words = ["test-generator", &pid, "1 of 4 run", "8.00 USD a day", &id];
+    let words = [
+        "test-generator",
+        &pid,
+        "slots 1 of 4 held",
+        "8.00 USD a day",
+        &id,
+    ];
     says(&programs, &["doctor"], &words);
     says(&programs, &["status"], &["1 of 4 run"]);
     worker.stop();
@@ -220,4 +226,95 @@ fn what_a_terminal_would_obey_does_not_get_there() {
         assert!(text.contains(word), "no {word:?} in {text:?}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
     }
+}
+
+#[test]
+fn every_failing_session_is_restarted_by_one_command() {
+    let programs = Programs::new("exit-at-start");
+    let worker = programs.home.start();
+    let api = worker.api();
+    let none = programs.home.cli(&["session", "restart", "--all"]);
+    assert_eq!(none.text(), "no session is failing\n");
+    let keys = ["a", "b", "c"];
+    for key in keys {
+        api.accept(payload::prompt(key, "hello"));
+    }
+    wait_until("all are failing", LIMIT, || {
+        let failing = api.sessions();
+        let count = failing.iter().filter(|view| view.session.failing.is_some());
+        ok_if(count.count() == keys.len(), failing)
+    });
+    let findings = api.doctor().findings;
+    let failing: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.code == "session_failing")
+        .collect();
+    assert_eq!(failing.len(), 1, "{findings:?}");
+    assert!(failing[0].message.contains("3 sessions"), "{failing:?}");
+    programs.set_modes("");
+    says(
+        &programs,
+        &["session", "restart", "--all"],
+        &["3 sessions may start generators again"],
+    );
+    worker.wait_idle();
+    assert_eq!(api.doctor().verdict, Verdict::Ok);
+}
+
+#[test]
+fn session_behind_an_open_breaker_is_tried_at_once_when_it_is_restarted() {
+    let minutes_ms = 600_000;
+    let programs = Programs::new("unavailable")
+        .with("generator.breaker_base_ms", minutes_ms)
+        .with("generator.breaker_cap_ms", minutes_ms);
+    let worker = programs.home.start();
+    let api = worker.api();
+    api.accept(payload::prompt("s", "hello"));
+    wait_until("it waits for its provider", LIMIT, || {
+        let waiting = api.session(NAME).live.and_then(|live| live.waiting);
+        ok_if(
+            waiting
+                .as_deref()
+                .is_some_and(|why| why.contains("usage limit")),
+            waiting,
+        )
+    });
+    programs.set_modes("");
+    says(
+        &programs,
+        &["session", "restart", NAME],
+        &[
+            "1 message waiting",
+            "its provider was away and is asked at once",
+        ],
+    );
+    worker.wait_idle();
+    assert_eq!(super::results(api, NAME).len(), 1);
+}
+
+#[test]
+fn session_tells_its_kind_and_its_checkpoint_when_nothing_runs_for_it() {
+    let programs = Programs::new("").with("session.generator_idle_end_ms", 1);
+    let worker = programs.home.start();
+    let api = worker.api();
+    let empty = serde_json::json!({ "agent": "claude-code", "key": "s" });
+    api.call_with("POST", "/v1/sessions", &empty);
+    let target = format!("/v1/sessions/{NAME}/checkpoint");
+    api.call("GET", &target).error(404, "unknown_checkpoint");
+    let none = programs.home.cli(&["session", "checkpoint", NAME]);
+    assert_eq!(none.code(), 4);
+    api.accept(payload::prompt("s", "hello"));
+    worker.wait_idle();
+    wait_until("its program has ended", LIMIT, || {
+        let shown: Value = api.get(&format!("/v1/sessions/{NAME}"));
+        ok_if(shown["generator"].is_null(), shown)
+    });
+    let shown: Value = api.get(&format!("/v1/sessions/{NAME}"));
+    assert_eq!(shown["kind"], "test-generator");
+    let words = ["test-generator (not running)"];
+    says(&programs, &["session", "show", NAME], &words);
+    let stored: Value = api.get(&target);
+    assert_eq!(stored["count"], 1);
+    let printed: Value = programs.home.cli(&["session", "checkpoint", NAME]).json();
+    assert_eq!(printed, stored);
 }

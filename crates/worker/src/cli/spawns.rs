@@ -73,7 +73,7 @@ pub(super) fn print_generators(generators: &GeneratorsReport) {
     }
     let slots = generators.slots;
     println!(
-        "programs  {}; {} of {} run, {} of them idle, {} waiting for a slot",
+        "programs  {}; slots {} of {} held, {} by sessions without work, {} waiting for one",
         generators.programs.join(", "),
         slots.held,
         slots.max,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use sessiond_queue::ids::{SessionId, Timestamp};
+use sessiond_queue::ids::{MessageId, SessionId, Timestamp};
 use sessiond_queue::types::{Life, Stats, StoreInfo, Usage, Verification};
 use sessiond_supervisor::{SpawnInfo, SweepReport, TreeProcess};
 
@@ -181,6 +181,10 @@ pub struct SessionReport {
     pub failing: Option<String>,
     /// Starts of its generator that failed in a row.
     pub restarts: u32,
+    /// Why the last of them failed.
+    pub last_start_error: Option<String>,
+    /// The message in work.
+    pub working_on: Option<MessageId>,
     /// What its results have cost so far.
     pub usage: Usage,
     /// The budget that keeps it from its work.

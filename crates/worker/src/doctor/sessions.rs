@@ -93,6 +93,8 @@ fn session(
         },
         failing: row.failing,
         restarts: live.map_or(0, |live| live.restarts),
+        last_start_error: live.and_then(|live| live.last_start_error.clone()),
+        working_on: live.and_then(|live| live.working_on),
         usage: row.usage,
         over_budget: hindrance.over_budget,
         pending: row.pending,

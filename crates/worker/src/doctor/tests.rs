@@ -78,6 +78,8 @@ fn quiet(key: &str) -> SessionReport {
         waiting: None,
         failing: None,
         restarts: 0,
+        last_start_error: None,
+        working_on: None,
         usage: Usage::default(),
         over_budget: None,
         pending: 0,
@@ -227,10 +229,84 @@ fn failing_session_is_named_with_its_reason_and_the_way_out() {
 }
 
 #[test]
+fn sessions_that_fail_for_one_reason_are_told_of_at_once() {
+    let failing = |key: usize, why: &str| SessionReport {
+        failing: Some(why.to_owned()),
+        pending: 2,
+        ..quiet(&key.to_string())
+    };
+    let mut report = running(60_000);
+    report.sessions = (0..40).map(|n| failing(n, "no key")).collect();
+    report.sessions.insert(1, failing(99, "no disk"));
+    let calm = quiet("calm");
+    report.sessions.insert(0, calm);
+    judge(&mut report);
+    assert_eq!(report.findings.len(), 2, "{:?}", report.findings);
+    let (many, one) = (&report.findings[0], &report.findings[1]);
+    assert_eq!(
+        many.message,
+        "40 sessions are failing, 80 messages waiting (the first: session codex:0): no key"
+    );
+    assert!(many.advice.contains("session restart --all"), "{many:?}");
+    assert!(
+        one.message.contains("session codex:99 is failing"),
+        "{one:?}"
+    );
+    let last = report.sessions.last().expect("some");
+    assert_eq!(last.key, "calm", "each of a group is as grave");
+}
+
+#[test]
+fn session_whose_life_is_over_is_not_told_to_wait_for_a_prompt() {
+    let over = OverBudget {
+        which: Budget::SessionUsd,
+        spent: 2.0,
+        limit: 1.5,
+        until: None,
+    };
+    let failing = SessionReport {
+        failing: Some("no key".to_owned()),
+        ..quiet("s")
+    };
+    let over = SessionReport {
+        waiting: Some(over.to_string()),
+        over_budget: Some(over),
+        ..quiet("s")
+    };
+    for session in [failing, over] {
+        let mut report = running(60_000);
+        let purge = format!("sessiond purge {}", session.id);
+        report.sessions.push(SessionReport {
+            life: Life::Ended,
+            pending: 1,
+            ..session
+        });
+        judge(&mut report);
+        let advice = &report.findings[0].advice;
+        assert!(advice.contains(&purge), "{advice}");
+        assert!(advice.contains("messages cancel"), "{advice}");
+        assert!(!advice.contains("prompt"), "{advice}");
+    }
+}
+
+#[test]
+fn slow_message_is_named_for_the_command_that_cancels_it() {
+    let session = SessionReport {
+        activity: Some(Activity::Working),
+        working_on: Some(sessiond_queue::ids::MessageId(17)),
+        idle_ms: Some(61_000),
+        ..quiet("s")
+    };
+    let words = ["sessiond messages cancel 17"];
+    check_blocked(session, |_| {}, Verdict::Degraded, "slow", &words);
+}
+
+#[test]
 fn generator_that_does_not_start_is_told_before_it_is_given_up() {
     let session = SessionReport {
         restarts: 2,
-        last_error: Some("exit code 1".to_owned()),
+        last_start_error: Some("exit code 1".to_owned()),
+        last_error: Some("of a message".to_owned()),
         due_at: Some(Timestamp(NOW.0 + 1_000)),
         ..quiet("s")
     };
@@ -239,23 +315,27 @@ fn generator_that_does_not_start_is_told_before_it_is_given_up() {
 }
 
 #[test]
-fn absent_provider_is_a_failure_and_excuses_those_who_wait_for_it() {
+fn absent_provider_is_a_failure_after_a_while_and_excuses_those_who_wait_for_it() {
     let session = SessionReport {
         waiting: Some("its provider is unavailable: quota".to_owned()),
         ..quiet("s")
     };
-    let open = |report: &mut Report| {
-        report.generators.as_mut().expect("some").breakers = vec![BreakerStatus {
-            kind: "notes".to_owned(),
-            state: BreakerState::Open,
-            reason: "quota".to_owned(),
-            failures: 3,
-            retry_in_ms: 12_001,
-        }];
+    let open = |failures| {
+        move |report: &mut Report| {
+            report.generators.as_mut().expect("some").breakers = vec![BreakerStatus {
+                kind: "notes".to_owned(),
+                state: BreakerState::Open,
+                reason: "quota".to_owned(),
+                failures,
+                retry_in_ms: 12_001,
+            }];
+        }
     };
+    let code = "provider_unavailable";
     let words = ["notes", "quota", "13 s", "3 failures"];
-    let (verdict, code) = (Verdict::Failing, "provider_unavailable");
-    check_blocked(session, open, verdict, code, &words);
+    let moment = session.clone();
+    check_blocked(session, open(3), Verdict::Failing, code, &words);
+    check_blocked(moment, open(2), Verdict::Degraded, code, &["2 failures"]);
 }
 
 #[test]

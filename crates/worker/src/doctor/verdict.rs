@@ -3,9 +3,10 @@
 //! It never says `ok` while work is stuck: what is pending must be in work, be due later for a
 //! known reason, or have arrived a moment ago.
 //!
-//! Here the worker as a whole is judged; `sessions` judges each session, `generators` what keeps
-//! several of them from their work.
+//! Here the worker as a whole is judged; `sessions` judges each session, `alike` tells of
+//! those in the same trouble at once, `generators` what keeps several of them from their work.
 
+mod alike;
 mod generators;
 mod sessions;
 

@@ -6,6 +6,9 @@ use super::super::report::{Finding, Level, Report, SpawnReport};
 use super::finding;
 use crate::words::{are, counted, processes};
 
+/// So many waits in a row that did not help are a failure.
+const AWAY_MANY: u32 = 3;
+
 pub(super) fn judge(report: &Report, findings: &mut Vec<Finding>) {
     if report.instance.is_none() {
         return;
@@ -44,8 +47,14 @@ fn breakers(report: &Report, findings: &mut Vec<Finding>) {
             0 => "the next message tries it".to_owned(),
             ms => format!("next try in {} s", ms.div_ceil(1_000)),
         };
+        // One that is away for a moment, as providers are.
+        let level = if breaker.failures < AWAY_MANY {
+            Level::Degraded
+        } else {
+            Level::Failing
+        };
         findings.push(finding(
-            Level::Failing,
+            level,
             "provider_unavailable",
             format!(
                 "the provider of generator {} is unavailable: {}; {next}, after {}",
@@ -89,10 +98,12 @@ fn output(report: &Report, findings: &mut Vec<Finding>) {
             Level::Degraded,
             "output_dropped",
             format!(
-                "{} of programs' output could not be written to its files",
+                "{} of programs' output are in no file: they came faster than they could be \
+                 written, or the files could not be written",
                 counted(dropped, "byte")
             ),
-            "make room, or mend the mode of output/ in the home; their work is not affected",
+            "if a program does not write that much, make room, or mend the mode of output/ in the \
+             home; their work is not affected",
         ));
     }
 }

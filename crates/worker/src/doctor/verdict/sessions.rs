@@ -7,6 +7,7 @@ use sessiond_queue::ids::Timestamp;
 use sessiond_queue::types::Life;
 
 use super::super::report::{Finding, Level, Report, SessionReport};
+use super::alike::{Alike, Trouble, name_of};
 use super::{SLOW, STUCK, TOO_SLOW, finding};
 use crate::sessions::Activity;
 use crate::words::counted;
@@ -22,17 +23,20 @@ const FAILURES_MANY: i64 = 3;
 /// nobody would read: the report's list, and the findings.
 pub(super) fn judge(report: &mut Report) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let mut alike = Alike::default();
     let mut grave = HashMap::new();
     for session in &report.sessions {
         let from = findings.len();
-        judge_session(report, session, &mut findings);
+        judge_session(report, session, &mut findings, &mut alike);
         let own = findings[from..]
             .iter()
             .map(|finding: &Finding| finding.level);
+        let own = own.chain(alike.gravest_of(session.id));
         if let Some(gravest) = own.max() {
             grave.insert(session.id, gravest);
         }
     }
+    findings.extend(alike.findings());
     // Stable, so that among equals the longest waiting stays first.
     report
         .sessions
@@ -52,9 +56,14 @@ pub(super) fn judge(report: &mut Report) -> Vec<Finding> {
     findings
 }
 
-fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Finding>) {
-    let name = format!("session {}:{}", session.agent, session.key);
-    judge_generator(&name, session, findings);
+fn judge_session<'a>(
+    report: &Report,
+    session: &'a SessionReport,
+    findings: &mut Vec<Finding>,
+    alike: &mut Alike<'a>,
+) {
+    let name = name_of(session);
+    judge_generator(&name, session, findings, alike);
     if session.pending > 0 && session.consecutive_failures >= FAILURES_FEW {
         let many = session.consecutive_failures >= FAILURES_MANY;
         let level = if many {
@@ -62,19 +71,8 @@ fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Fi
         } else {
             Level::Degraded
         };
-        let why = session
-            .last_error
-            .as_deref()
-            .unwrap_or("for an unknown reason");
-        findings.push(finding(
-            level,
-            "failures",
-            format!(
-                "{name} failed {} in a row: {why}",
-                counted(session.consecutive_failures, "time")
-            ),
-            "mend the cause; it is tried again by itself",
-        ));
+        let why = session.last_error.as_deref();
+        alike.add(level, Trouble::Failures, why, session);
     }
     let Some(instance) = &report.instance else {
         return;
@@ -118,7 +116,12 @@ fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Fi
                 level,
                 "slow",
                 format!("{name} has been at one message for {} s", idle.as_secs()),
-                "wait, or cancel the message with: sessiond messages cancel ID",
+                match session.working_on {
+                    Some(id) => {
+                        format!("wait, or cancel the message with: sessiond messages cancel {id}")
+                    }
+                    None => "wait, or restart the worker".to_owned(),
+                },
             ));
         }
         Some(Activity::Working | Activity::Draining | Activity::Closing) => {}
@@ -135,36 +138,23 @@ fn judge_session(report: &Report, session: &SessionReport, findings: &mut Vec<Fi
 }
 
 /// What its generator keeps its messages waiting for.
-fn judge_generator(name: &str, session: &SessionReport, findings: &mut Vec<Finding>) {
+fn judge_generator<'a>(
+    name: &str,
+    session: &'a SessionReport,
+    findings: &mut Vec<Finding>,
+    alike: &mut Alike<'a>,
+) {
     if session.pending == 0 {
         return;
     }
-    let waiting = counted(session.pending, "message");
     if let Some(why) = &session.failing {
-        findings.push(finding(
-            Level::Failing,
-            "session_failing",
-            format!("{name} is failing, {waiting} waiting: {why}"),
-            format!(
-                "mend the cause; then `sessiond session restart {}`, or its next prompt, tries again",
-                session.id
-            ),
-        ));
+        let trouble = Trouble::Failing {
+            is_ended: session.life == Life::Ended,
+        };
+        alike.add(Level::Failing, trouble, Some(why), session);
     } else if session.restarts > 0 {
-        let why = session.last_error.as_deref();
-        let why = why.map_or_else(String::new, |why| format!(": {why}"));
-        findings.push(finding(
-            Level::Degraded,
-            "restarts",
-            format!(
-                "the generator of {name} failed to start {} in a row{why}",
-                counted(session.restarts, "time")
-            ),
-            format!(
-                "it is tried again by itself; see what it said with: sessiond session output {}",
-                session.id
-            ),
-        ));
+        let why = session.last_start_error.as_deref();
+        alike.add(Level::Degraded, Trouble::Restarts, why, session);
     }
     // A day's budget is told once for all.
     if let Some(over) = session
@@ -172,11 +162,16 @@ fn judge_generator(name: &str, session: &SessionReport, findings: &mut Vec<Findi
         .as_ref()
         .filter(|over| over.until.is_none())
     {
+        let waiting = counted(session.pending, "message");
         findings.push(finding(
             Level::Degraded,
             "over_budget",
             format!("{name} has {waiting} waiting: {over}"),
-            "raise that limit and start the worker again, or end the session",
+            format!(
+                "raise that limit and start the worker again, or give its messages up: \
+                 `sessiond messages cancel MESSAGE` for one, `sessiond purge {}` for the session",
+                session.id
+            ),
         ));
     }
 }
