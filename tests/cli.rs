@@ -1,6 +1,7 @@
 //! The command line against a live worker, for people and for programs, and its exit codes.
 
 use std::io::{Read, Seek};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
@@ -525,4 +526,31 @@ fn directory_in_a_project_stands_for_the_project() {
             &["claude-code:s", " ago"],
         );
     }
+}
+
+#[test]
+fn config_check_looks_for_the_programs_and_at_the_home() {
+    let mut home = Home::new();
+    let program = home.layout().root().with_file_name("notes");
+    let dir = program.parent().expect("a directory").display().to_string();
+    home.set("generator.command", "notes -x");
+    home.write_config(&format!("[generator.env]\nPATH = \"/no/such:{dir}\"\n"));
+    let refused = |home: &Home, words: &[&str]| {
+        let ran = home.cli(&["config", "check"]);
+        assert_eq!(ran.code(), 1, "{ran:?}");
+        for word in words {
+            assert!(ran.stderr.contains(word), "no {word:?} in {}", ran.stderr);
+        }
+    };
+    let path = format!("/no/such:{dir}");
+    refused(&home, &["generator.command: no notes", &path]);
+    std::os::unix::fs::symlink("/bin/sh", &program).expect("a link");
+    assert_eq!(home.cli(&["config", "check"]).text(), "ok\n");
+    home.set("generator.command", "/no/such/notes");
+    refused(&home, &["generator.command: /no/such/notes is not there"]);
+    home.set("generator.command", "");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::create_dir_all(home.layout().root()).expect("a home");
+    std::fs::set_permissions(home.layout().root(), open).expect("a mode");
+    refused(&home, &["no worker can start", "chmod 700"]);
 }

@@ -241,6 +241,18 @@ fn program_that_is_not_there_is_not_tried_again_and_again() {
 }
 
 #[test]
+fn name_that_is_not_on_the_path_is_told_with_where_it_was_looked_for() {
+    let programs = Programs::new("").with("generator.command", "no-such-program");
+    let worker = programs.home.start();
+    worker.api().accept(payload::prompt("s", "first"));
+    let told = wait_until("the doctor tells", LIMIT, || {
+        has_finding(worker.api(), "session_failing")
+    });
+    let path = "looked for in /usr/local/bin:/usr/bin:/bin and nowhere else";
+    assert!(told.contains(path), "{told}");
+}
+
+#[test]
 fn program_that_hangs_before_it_is_ready_is_given_up() {
     let programs = Programs::new("hang-at-start")
         .with("generator.ready_timeout_ms", 100)

@@ -130,7 +130,7 @@ enum ConfigCommand {
     Default,
     /// Print where the configuration and the state lie.
     Path,
-    /// Check the configuration in force.
+    /// Check the configuration in force, its programs and the home.
     Check,
 }
 
@@ -305,7 +305,20 @@ fn config(global: &Global, command: &ConfigCommand) -> Result<(), CliError> {
             println!("state          {}", global.layout.root().display());
         }
         ConfigCommand::Check => {
-            global.config()?;
+            let config = global.config()?;
+            let programs = config.generator.programs();
+            let missing: Vec<String> = programs
+                .iter()
+                .filter_map(|(value, program)| Some(format!("{value}: {}", program.missing()?)))
+                .collect();
+            if !missing.is_empty() {
+                let file = global.layout.config_file().display();
+                let missing = missing.join("; ");
+                return Err(anyhow::anyhow!("use the configuration {file}: {missing}").into());
+            }
+            if let Some(problem) = crate::home::problem(&global.layout) {
+                return Err(anyhow::anyhow!("no worker can start: {problem}").into());
+            }
             if global.json {
                 println!("{}", json!({ "ok": true }));
             } else {

@@ -5,6 +5,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 use sessiond_queue::types::Session;
+use toml::Value;
+
+use super::command::{self, Program};
+use super::with_article;
 
 /// `[generator]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -65,22 +69,6 @@ pub struct Rule {
     pub env: BTreeMap<String, String>,
 }
 
-/// A program as a generator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    /// What it is called.
-    pub name: String,
-    /// Program and arguments; never empty.
-    pub words: Vec<String>,
-    /// Its environment besides the basic variables.
-    pub env: BTreeMap<String, String>,
-}
-
-/// Programs whose first argument says what they are, without version numbers.
-const INTERPRETERS: [&str; 12] = [
-    "bash", "bun", "deno", "env", "node", "perl", "php", "python", "ruby", "sh", "uv", "zsh",
-];
-
 impl Generator {
     /// The program that works `session`; `None`: the digest does.
     pub fn program_of(&self, session: &Session) -> Option<Program> {
@@ -90,25 +78,31 @@ impl Generator {
             .iter()
             .find(|rule| rule.fits(&session.agent, project))
         {
-            Some(rule) => program(&rule.command, &rule.name, &rule.env),
-            None => program(&self.command, &self.name, &self.env),
+            Some(rule) => command::program(&rule.command, &rule.name, &rule.env),
+            None => command::program(&self.command, &self.name, &self.env),
         }
     }
 
     /// The names of all programs that may work, each once, in the order of the configuration.
     pub fn program_names(&self) -> Vec<String> {
-        let rules = self.rule.iter();
-        let rules = rules.filter_map(|rule| program(&rule.command, &rule.name, &rule.env));
         let mut names = Vec::new();
-        for found in program(&self.command, &self.name, &self.env)
-            .into_iter()
-            .chain(rules)
-        {
+        for (_, found) in self.programs() {
             if !names.contains(&found.name) {
                 names.push(found.name);
             }
         }
         names
+    }
+
+    /// The programs that may work, each with the name of the value that says so.
+    pub fn programs(&self) -> Vec<(String, Program)> {
+        let section = command::program(&self.command, &self.name, &self.env);
+        let section = section.map(|program| ("generator.command".to_owned(), program));
+        let rules = self.rule.iter().enumerate().filter_map(|(n, rule)| {
+            let program = command::program(&rule.command, &rule.name, &rule.env)?;
+            Some((format!("generator.rule[{n}].command"), program))
+        });
+        section.into_iter().chain(rules).collect()
     }
 
     /// Whether there is any program at all.
@@ -127,11 +121,71 @@ impl Generator {
     /// What is wrong with it: the name of the value, and the problem.
     pub(super) fn problem(&self) -> Option<(String, String)> {
         let section = problem_of("generator", &self.command, &self.env);
-        section.or_else(|| {
-            let mut rules = self.rule.iter().enumerate();
-            rules.find_map(|(n, rule)| rule.problem(&format!("generator.rule[{n}]")))
-        })
+        section
+            .or_else(|| {
+                let mut rules = self.rule.iter().enumerate();
+                rules.find_map(|(n, rule)| rule.problem(&format!("generator.rule[{n}]")))
+            })
+            .or_else(|| self.clash())
     }
+
+    /// Two programs of one name, which would wait for each other's provider.
+    fn clash(&self) -> Option<(String, String)> {
+        let programs = self.programs();
+        programs
+            .iter()
+            .enumerate()
+            .find_map(|(n, (value, program))| {
+                let same = |(_, other): &&(String, Program)| {
+                    other.name == program.name && other.words != program.words
+                };
+                let (earlier, _) = programs[..n].iter().find(same)?;
+                let name = &program.name;
+                let problem =
+                    format!("is called {name} like {earlier}; give one of them a name of its own");
+                Some((value.clone(), problem))
+            })
+    }
+}
+
+/// What is wrong with a value as it was given, before it is read: the name of what is in it, and
+/// the problem. Of all values only those of this section have something in them.
+pub(super) fn given_problem(name: &str, value: &Value) -> Option<(String, String)> {
+    match (name, value) {
+        ("generator.env", Value::Table(env)) => env_problem(name, env),
+        ("generator.rule", Value::Array(rules)) => {
+            let mut rules = rules.iter().enumerate();
+            rules.find_map(|(n, rule)| given_rule_problem(&format!("{name}[{n}]"), rule))
+        }
+        _ => None,
+    }
+}
+
+fn given_rule_problem(name: &str, rule: &Value) -> Option<(String, String)> {
+    let Value::Table(rule) = rule else {
+        return Some((name.to_owned(), must_be("a table", rule)));
+    };
+    rule.iter().find_map(|(key, value)| {
+        let full = format!("{name}.{key}");
+        match (key.as_str(), value) {
+            ("env", Value::Table(env)) => env_problem(&full, env),
+            ("env", value) => Some((full, must_be("a table", value))),
+            ("agent" | "project" | "command" | "name", Value::String(_)) => None,
+            ("agent" | "project" | "command" | "name", value) => {
+                Some((full, must_be("a string", value)))
+            }
+            _ => Some((full, "is not a name it knows".to_owned())),
+        }
+    })
+}
+
+fn env_problem(name: &str, env: &toml::Table) -> Option<(String, String)> {
+    let (key, value) = env.iter().find(|(_, value)| !value.is_str())?;
+    Some((format!("{name}.{key}"), must_be("a string", value)))
+}
+
+fn must_be(wanted: &str, value: &Value) -> String {
+    format!("must be {wanted}, not {}", with_article(value))
 }
 
 fn problem_of(
@@ -139,8 +193,7 @@ fn problem_of(
     command: &str,
     env: &BTreeMap<String, String>,
 ) -> Option<(String, String)> {
-    if !command.is_empty() && words(command).is_none() {
-        let problem = "is not a command line: a quote is not closed, or it has no word";
+    if let Some(problem) = command::problem(command) {
         return Some((format!("{name}.command"), problem.to_owned()));
     }
     let reserved = |name: &&String| {
@@ -152,6 +205,11 @@ fn problem_of(
 
 impl Rule {
     fn problem(&self, name: &str) -> Option<(String, String)> {
+        if self.agent.is_none() && self.project.is_none() {
+            let problem = "names neither agent nor project, so that it would be for every session; \
+                           use [generator] for that";
+            return Some((name.to_owned(), problem.to_owned()));
+        }
         let project = self.project.as_deref();
         if project.is_some_and(|project| !Path::new(project).is_absolute()) {
             let problem = "must be an absolute path; ~ and variables are not expanded";
@@ -169,39 +227,6 @@ impl Rule {
     }
 }
 
-fn program(command: &str, name: &str, env: &BTreeMap<String, String>) -> Option<Program> {
-    let words = words(command)?;
-    let name = match name {
-        "" => name_of(&words),
-        name => name.to_owned(),
-    };
-    Some(Program {
-        name,
-        words,
-        env: env.clone(),
-    })
-}
-
-/// The file name of the program, or of the script that an interpreter is given.
-fn name_of(words: &[String]) -> String {
-    let file_name = |word: &String| {
-        let name = Path::new(word).file_name();
-        name.map_or_else(|| word.clone(), |name| name.to_string_lossy().into_owned())
-    };
-    let program = file_name(&words[0]);
-    let bare = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    if !INTERPRETERS.contains(&bare) {
-        return program;
-    }
-    let script = words[1..].iter().find(|word| !word.starts_with('-'));
-    script.map_or(program, file_name)
-}
-
-/// Split as a shell does, without any expansion.
-fn words(command: &str) -> Option<Vec<String>> {
-    shlex::split(command).filter(|words| !words.is_empty())
-}
-
 /// `[supervisor]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -215,24 +240,6 @@ pub struct Supervisor {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn program_is_called_by_its_file_or_by_the_script_it_interprets() {
-        let check = |command: &str, expected: &str| {
-            let found = program(command, "", &BTreeMap::new()).map(|program| program.name);
-            assert_eq!(found.as_deref(), Some(expected), "{command}");
-        };
-        check("/opt/notes --model small", "notes");
-        check("python3 -u '/home/me/my notes.py' x", "my notes.py");
-        check("/usr/bin/python3.12 /a/b.py", "b.py");
-        check("env python3 b.py", "python3");
-        check("node", "node");
-        check("python3 -", "python3");
-        check("shell-notes a", "shell-notes");
-        let named = program("python3 a.py", "mine", &BTreeMap::new());
-        assert_eq!(named.map(|program| program.name).as_deref(), Some("mine"));
-        assert_eq!(program("", "mine", &BTreeMap::new()), None);
-    }
 
     #[test]
     fn rule_fits_its_agent_and_its_project_and_those_below() {

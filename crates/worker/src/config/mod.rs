@@ -3,6 +3,7 @@
 //! `default-config.toml` is the manual: it names every value. What a value means to a part is that
 //! part's business; here it is found, typed and checked.
 
+mod command;
 mod generator;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ use sessiond_queue::types::Retention;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
-pub use self::generator::{Generator, Program, Rule, Supervisor};
+pub use self::command::Program;
+pub use self::generator::{Generator, Rule, Supervisor};
 
 /// The defaults, with their explanations.
 pub const DEFAULT_CONFIG: &str = include_str!("default-config.toml");
@@ -384,6 +386,9 @@ fn overlay(
                 return Err(invalid(origin, &full, &problem));
             }
             check_value(&full, &value, origin)?;
+            if let Some((name, problem)) = generator::given_problem(&full, &value) {
+                return Err(invalid(origin, &name, &problem));
+            }
             *slot = value;
             origins.insert(full, origin.to_owned());
         }
@@ -455,6 +460,7 @@ fn section_and_name(variable: &str, table: &Table) -> Option<(String, String)> {
     })
 }
 
+/// What kind of value it is: `an integer`.
 fn with_article(value: &Value) -> String {
     let word = value.type_str();
     let article = if word.starts_with(['a', 'e', 'i', 'o']) {

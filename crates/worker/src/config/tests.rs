@@ -21,10 +21,32 @@ fn environment_goes_before_file_and_file_before_default() {
 
 #[test]
 fn bad_values_name_the_field_and_its_limit() {
-    let cases: [(&str, &str); 11] = [
+    let cases: [(&str, &str); 16] = [
         (
             "[[generator.rule]]\nproject = \"~/work\"\n",
             "generator.rule[0].project must be an absolute path",
+        ),
+        (
+            "[[generator.rule]]\ncommand = \"a\"\n",
+            "generator.rule[0] names neither agent nor project",
+        ),
+        (
+            "[generator]\ncommand = \"./notes -x\"\n",
+            "generator.command must begin with an absolute path",
+        ),
+        (
+            "[generator]\ncommand = \"bin/notes\"\n",
+            "generator.command must begin with an absolute path",
+        ),
+        (
+            "[[generator.rule]]\nagent = \"codex\"\ncommand = \"~/notes\"\n",
+            "generator.rule[0].command must begin with an absolute path",
+        ),
+        (
+            "[generator]\ncommand = \"/a/notes.py\"\n\
+             [[generator.rule]]\nagent = \"codex\"\n\
+             [[generator.rule]]\nagent = \"x\"\ncommand = \"python3 /b/notes.py\"\n",
+            "generator.rule[1].command is called notes.py like generator.command",
         ),
         (
             "[generator]\ncommand = \"a 'b\"\n",
@@ -59,6 +81,44 @@ fn bad_values_name_the_field_and_its_limit() {
     }
     let error = load("", &[("SESSIOND_HTTP_PORT", "x")]).expect_err("not a number");
     assert!(error.contains("SESSIOND_HTTP_PORT"), "{error}");
+}
+
+#[test]
+fn programs_may_share_a_name_if_they_are_the_same_or_get_another() {
+    for text in [
+        "command = \"/a/n\"\n[[generator.rule]]\nagent = \"x\"\ncommand = \"/a/n\"\nenv = { A = \"1\" }\n",
+        "command = \"/a/n\"\n[[generator.rule]]\nagent = \"x\"\ncommand = \"/b/n\"\nname = \"m\"\n",
+    ] {
+        load(&format!("[generator]\n{text}"), &[]).expect("a configuration");
+    }
+}
+
+#[test]
+fn value_of_a_wrong_type_is_named_with_its_rule() {
+    let check = |text: &str, wanted: &str| {
+        let error = load(text, &[]).expect_err(text);
+        assert!(error.contains(wanted), "{error:?} lacks {wanted:?}");
+    };
+    check(
+        "[generator.env]\nA = 1\n",
+        "generator.env.A must be a string, not an integer",
+    );
+    check(
+        "[[generator.rule]]\nagent = \"codex\"\n[[generator.rule]]\nagent = 1\n",
+        "generator.rule[1].agent must be a string, not an integer",
+    );
+    check(
+        "[[generator.rule]]\nagent = \"codex\"\ncomand = \"x\"\n",
+        "generator.rule[0].comand is not a name it knows",
+    );
+    check(
+        "[[generator.rule]]\nagent = \"codex\"\nenv = { A = true }\n",
+        "generator.rule[0].env.A must be a string, not a boolean",
+    );
+    check(
+        "[generator]\nrule = [1]\n",
+        "generator.rule[0] must be a table, not an integer",
+    );
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl GeneratorFactory for ProgramFactory {
         })?;
         let tag = self.supervisor.tag(&session.id.to_string());
         let child = self.supervisor.spawn(self.command(&program, session), tag);
-        let child = child.await.map_err(|error| not_started(&error))?;
+        let child = child.await.map_err(|error| not_started(&error, &program))?;
         let limits = &self.settings.generator;
         let patience = Patience {
             ready: Duration::from_millis(limits.ready_timeout_ms),
@@ -146,7 +146,7 @@ impl GeneratorFactory for ProgramFactory {
 }
 
 /// A program was not started.
-fn not_started(error: &SpawnError) -> OpenError {
+fn not_started(error: &SpawnError, program: &config::Program) -> OpenError {
     let is_final = match error {
         // A machine without memory or processes to spare says so here as well, but that passes.
         SpawnError::Program { source, .. } => !matches!(
@@ -155,8 +155,17 @@ fn not_started(error: &SpawnError) -> OpenError {
         ),
         SpawnError::Stopping { .. } | SpawnError::Record { .. } | SpawnError::Shim { .. } => false,
     };
+    let mut reason = chain(error);
+    if let SpawnError::Program { source, .. } = error
+        && source.kind() == io::ErrorKind::NotFound
+        && program.is_looked_up()
+    {
+        // The worker's own PATH, and where it stands, do not count.
+        let path = program.search_path();
+        reason.push_str(&format!("; it was looked for in {path} and nowhere else"));
+    }
     OpenError {
-        reason: chain(error),
+        reason,
         is_final,
         is_stopping: matches!(error, SpawnError::Stopping { .. }),
     }
