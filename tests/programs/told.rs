@@ -226,6 +226,7 @@ fn what_a_terminal_would_obey_does_not_get_there() {
         assert!(text.contains(word), "no {word:?} in {text:?}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
     }
+    worker.stop();
 }
 
 #[test]
@@ -259,6 +260,7 @@ fn every_failing_session_is_restarted_by_one_command() {
     );
     worker.wait_idle();
     assert_eq!(api.doctor().verdict, Verdict::Ok);
+    worker.stop();
 }
 
 #[test]
@@ -290,6 +292,7 @@ fn session_behind_an_open_breaker_is_tried_at_once_when_it_is_restarted() {
     );
     worker.wait_idle();
     assert_eq!(super::results(api, NAME).len(), 1);
+    worker.stop();
 }
 
 #[test]
@@ -317,4 +320,5 @@ fn session_tells_its_kind_and_its_checkpoint_when_nothing_runs_for_it() {
     assert_eq!(stored["count"], 1);
     let printed: Value = programs.home.cli(&["session", "checkpoint", NAME]).json();
     assert_eq!(printed, stored);
+    worker.stop();
 }

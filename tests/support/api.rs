@@ -23,7 +23,7 @@ pub struct SessionView {
     /// `active` or `dormant`.
     pub residence: String,
     /// What it does in memory.
-    pub live: Option<Live>,
+    pub live: Option<Box<Live>>,
 }
 
 /// The API of a home's worker, over its unix socket. Methods that give a value panic when the
