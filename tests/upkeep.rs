@@ -84,7 +84,10 @@ fn second_worker_is_refused_with_the_pid_of_the_first() {
     let worker = home.start();
     let ran = home.cli(&["run"]);
     assert_eq!(ran.code(), 1);
-    let holder = format!("a worker is running already: process {}", worker.process().pid);
+    let holder = format!(
+        "a worker is running already: process {}",
+        worker.process().pid
+    );
     assert!(ran.stderr.contains(&holder), "{ran:?}");
     worker.api().accept(payload::prompt("s", "hello"));
     worker.wait_idle();

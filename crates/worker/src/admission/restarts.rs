@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The failed starts of one session's generator that still count.
+/// The failed starts of one session's generator that still count. A pointer's size: ten thousand
+/// idle sessions have none.
 #[derive(Clone, Debug, Default)]
-pub struct Restarts {
+pub struct Restarts(Option<Box<Failed>>);
+
+#[derive(Clone, Debug, Default)]
+struct Failed {
     /// When they failed, oldest first.
-    failed_at: VecDeque<Instant>,
+    at: VecDeque<Instant>,
     /// Why the last of them failed.
-    reason: Option<String>,
+    reason: String,
 }
 
 /// What follows from a failed start.
@@ -32,19 +36,20 @@ impl Restarts {
     /// Notes that a start failed; of those within `window`, `max` may. Giving up forgets them all,
     /// so that whoever mends the cause has as many tries as at first.
     pub fn failed(&mut self, now: Instant, reason: &str, max: usize, window: Duration) -> Next {
-        self.failed_at.push_back(now);
-        self.reason = Some(reason.to_owned());
-        while let Some(first) = self.failed_at.front()
+        let failed = self.0.get_or_insert_default();
+        failed.at.push_back(now);
+        reason.clone_into(&mut failed.reason);
+        while let Some(first) = failed.at.front()
             && now.duration_since(*first) > window
         {
-            self.failed_at.pop_front();
+            failed.at.pop_front();
         }
-        if self.failed_at.len() > max {
+        if failed.at.len() > max {
             self.ready();
             return Next::GiveUp;
         }
         Next::Again {
-            failures: u32::try_from(self.failed_at.len()).unwrap_or(u32::MAX),
+            failures: self.count(),
         }
     }
 
@@ -56,12 +61,13 @@ impl Restarts {
 
     /// Why the last failed start failed.
     pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+        self.0.as_ref().map(|failed| failed.reason.as_str())
     }
 
     /// How many failed starts are remembered.
     pub fn count(&self) -> u32 {
-        u32::try_from(self.failed_at.len()).unwrap_or(u32::MAX)
+        let count = self.0.as_ref().map_or(0, |failed| failed.at.len());
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 

@@ -275,7 +275,8 @@ async fn feed_all(
         };
         let message = claim.message.id;
         shared.working_on.store(message.0, Ordering::Relaxed);
-        let settled = feeder.feed(&claim).await;
+        // Boxed: a run that waits is not to hold the room for it.
+        let settled = Box::pin(feeder.feed(&claim)).await;
         shared.working_on.store(0, Ordering::Relaxed);
         let now_ms = context.uptime_ms();
         shared.active_ms.store(now_ms, Ordering::Relaxed);

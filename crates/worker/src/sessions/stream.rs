@@ -61,7 +61,8 @@ pub(super) fn claims(
                 return;
             }
             let gated = match &gate {
-                Some(gate) => gate.claim(seen).await,
+                // Boxed: most runs have none.
+                Some(gate) => Box::pin(gate.claim(seen)).await,
                 None => context
                     .store
                     .claim(session, context.generation, context.clock.now())
