@@ -54,7 +54,7 @@ pub(crate) struct Note {
 
 impl Occupant {
     /// Whoever has the home now, or is about to take it; `None`: nobody. May block for
-    /// [`NOTE_WAIT`]. Makes nothing, and holds each lock only for as long as it takes to see that
+    /// `NOTE_WAIT`. Makes nothing, and holds each lock only for as long as it takes to see that
     /// it is free.
     pub fn look(layout: &Layout) -> Option<Self> {
         // Looked at first: it is held until its worker holds the other.
