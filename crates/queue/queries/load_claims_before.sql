@@ -2,4 +2,3 @@ SELECT id, session, seq, epoch, state, attempt, rescues, accepted_at, not_before
        generation, claim_seq, last_error
 FROM messages
 WHERE state = 'claimed' AND generation < ?
-LIMIT ?

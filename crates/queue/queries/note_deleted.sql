@@ -1,3 +1,1 @@
-WITH new (num, seq) AS (VALUES (?, ?))
-UPDATE sessions SET deleted_seq = max(sessions.deleted_seq, new.seq)
-FROM new WHERE sessions.num = new.num
+UPDATE sessions SET deleted_seq = max(deleted_seq, ?2) WHERE num = ?1

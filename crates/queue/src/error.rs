@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::ids::{MessageId, SessionId};
 use crate::types::State;
 
+/// What the database engine or the system said.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
 /// The store itself could not do it; the operation had no effect and may be repeated. (When a disk
 /// fails to sync and the process is killed right then, the next one may find it done all the same,
 /// as a whole: repeated, it is a duplicate or a lost claim.)
@@ -14,7 +17,7 @@ pub enum StoreError {
     /// The database refused a statement or could not write; all requests of a transaction share
     /// what it said.
     #[error("use the queue's database")]
-    Database(#[source] Arc<sqlx::Error>),
+    Database(#[source] Cause),
     /// A stored row is not of the shape the code expects.
     #[error("read a stored row: {0}")]
     Corrupt(String),
@@ -32,6 +35,12 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
 /// A store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -42,7 +51,7 @@ pub enum OpenError {
         path: PathBuf,
         /// What the engine said.
         #[source]
-        source: sqlx::Error,
+        source: Cause,
     },
     /// A newer version has written the file; it is as it was.
     #[error("open the database {path}: its schema is {found}, this version knows {known}")]
@@ -61,7 +70,7 @@ pub enum OpenError {
         path: PathBuf,
         /// What the engine said.
         #[source]
-        source: sqlx::Error,
+        source: Cause,
     },
     /// A damaged file could not be moved out of the way.
     #[error("set the damaged database {path} aside")]

@@ -3,14 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use async_trait::async_trait;
-
-use super::read::message_query;
 use super::request::Operation;
 use super::rows::{self, Columns, message_row};
 use super::statements::{
-    GET_DELETED_SEQ, LIST_DEAD, LIST_DEAD_OF_SESSION, LIST_WORKED, LOAD_BACKLOG,
-    LOAD_CLAIMS_BEFORE, LOAD_CLAIMS_OF_SESSION, ROWS_MAX,
+    GET_DELETED_SEQ, GET_MESSAGE, LIST_DEAD, LIST_DEAD_OF_SESSION, LIST_WORKED, LOAD_BACKLOG,
+    LOAD_CLAIMS_BEFORE, LOAD_CLAIMS_OF_SESSION,
 };
 use super::transition::{MessageRow, Step};
 use super::work::Work;
@@ -24,38 +21,27 @@ pub(super) struct Rescue {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for Rescue {
     type Answer = Rescued;
     type Error = StoreError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Rescued, StoreError>, StoreError> {
+    fn run(&self, work: &mut Work) -> Result<Result<Rescued, StoreError>, StoreError> {
         let mut rescued = Rescued::default();
-        loop {
-            let found = LOAD_CLAIMS_BEFORE
-                .query()
-                .bind(self.owner.0)
-                .bind(ROWS_MAX as i64)
-                .fetch_all(&mut work.conn)
-                .await?;
-            let mut claims = found
-                .iter()
-                .map(|row| message_row(&mut Columns::of(row)))
-                .collect::<Result<Vec<_>, _>>()?;
-            if claims.is_empty() {
-                return Ok(Ok(rescued));
+        // One claim a session at a time: a dead instance has left few.
+        let claims = work
+            .db
+            .all(LOAD_CLAIMS_BEFORE, [self.owner.0], message_row)?;
+        for mut message in claims {
+            work.load_session(message.session)?;
+            work.step(&mut message, Step::Rescue, self.now);
+            if message.state == State::Dead {
+                rescued.dead += 1;
+            } else {
+                rescued.pending += 1;
             }
-            work.load_sessions_of(claims.iter()).await?;
-            for message in &mut claims {
-                work.step(message, Step::Rescue, self.now);
-                if message.state == State::Dead {
-                    rescued.dead += 1;
-                } else {
-                    rescued.pending += 1;
-                }
-            }
-            work.save_messages(&claims).await?;
+            work.save_message(&message)?;
         }
+        Ok(Ok(rescued))
     }
 }
 
@@ -66,28 +52,25 @@ pub(super) struct ReleaseSession {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for ReleaseSession {
     type Answer = u64;
     type Error = StoreError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<u64, StoreError>, StoreError> {
-        let Some(num) = work.session_num(self.session).await? else {
-            return Ok(Ok(0));
-        };
-        let query = LOAD_CLAIMS_OF_SESSION.query().bind(num);
-        let found = query.fetch_optional(&mut work.conn).await?;
-        let Some(found) = found else {
+    fn run(&self, work: &mut Work) -> Result<Result<u64, StoreError>, StoreError> {
+        let Some(num) = work.session_num(self.session)? else {
             return Ok(Ok(0));
         };
         // One claim a session at a time: there is no second row.
-        let mut message = message_row(&mut Columns::of(&found))?;
+        let claim = work.db.first(LOAD_CLAIMS_OF_SESSION, [num], message_row)?;
+        let Some(mut message) = claim else {
+            return Ok(Ok(0));
+        };
         let step = Step::GiveBack {
             reason: &self.reason,
             not_before: None,
         };
         work.step(&mut message, step, self.now);
-        work.save_messages(&[message]).await?;
+        work.save_message(&message)?;
         Ok(Ok(1))
     }
 }
@@ -98,13 +81,12 @@ pub(super) struct Cancel {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for Cancel {
     type Answer = Message;
     type Error = MessageError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Message, MessageError>, StoreError> {
-        let Some(mut row) = work.load_messages(&[self.message]).await?.pop() else {
+    fn run(&self, work: &mut Work) -> Result<Result<Message, MessageError>, StoreError> {
+        let Some(mut row) = work.load_message(self.message)? else {
             return Ok(Err(MessageError::Unknown(self.message)));
         };
         if !matches!(row.state, State::Pending | State::Claimed) {
@@ -114,14 +96,13 @@ impl Operation for Cancel {
                 wanted: "cancelled",
             }));
         }
-        work.load_sessions_of([&row].into_iter()).await?;
+        work.load_session(row.session)?;
         work.step(&mut row, Step::Cancel, self.now);
-        work.save_messages(&[row]).await?;
-        let row = message_query(self.message)
-            .build()
-            .fetch_one(&mut work.conn)
-            .await?;
-        Ok(Ok(rows::message(&row)?))
+        work.save_message(&row)?;
+        let message = work
+            .db
+            .one(GET_MESSAGE, [self.message.0], |row| rows::message(row))?;
+        Ok(Ok(message))
     }
 }
 
@@ -131,34 +112,24 @@ pub(super) struct CancelSession {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for CancelSession {
     type Answer = CancelledBacklog;
     type Error = StoreError;
 
-    async fn run(
-        &self,
-        work: &mut Work,
-    ) -> Result<Result<CancelledBacklog, StoreError>, StoreError> {
+    fn run(&self, work: &mut Work) -> Result<Result<CancelledBacklog, StoreError>, StoreError> {
         let mut cancelled = CancelledBacklog::default();
-        let Some(num) = work.session_num(self.session).await? else {
+        let Some(num) = work.session_num(self.session)? else {
             return Ok(Ok(cancelled));
         };
         // The session's depth bounds it.
-        let found = LOAD_BACKLOG.query().bind(num);
-        let found = found.fetch_all(&mut work.conn).await?;
-        let mut backlog = found
-            .iter()
-            .map(|row| message_row(&mut Columns::of(row)))
-            .collect::<Result<Vec<_>, _>>()?;
-        for row in &mut backlog {
+        for mut row in work.db.all(LOAD_BACKLOG, [num], message_row)? {
             if row.state == State::Claimed {
                 cancelled.claimed = Some(row.id);
             }
             cancelled.messages += 1;
-            work.step(row, Step::Cancel, self.now);
+            work.step(&mut row, Step::Cancel, self.now);
+            work.save_message(&row)?;
         }
-        work.save_messages(&backlog).await?;
         Ok(Ok(cancelled))
     }
 }
@@ -169,13 +140,12 @@ pub(super) struct Redrive {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for Redrive {
     type Answer = Redriven;
     type Error = MessageError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Redriven, MessageError>, StoreError> {
-        let Some(row) = work.load_messages(&[self.message]).await?.pop() else {
+    fn run(&self, work: &mut Work) -> Result<Result<Redriven, MessageError>, StoreError> {
+        let Some(row) = work.load_message(self.message)? else {
             return Ok(Err(MessageError::Unknown(self.message)));
         };
         if row.state != State::Dead {
@@ -185,7 +155,7 @@ impl Operation for Redrive {
                 wanted: "redriven",
             }));
         }
-        work.load_sessions_of([&row].into_iter()).await?;
+        work.load_session(row.session)?;
         if let Some((name, limit)) = full(work, row.session, 0, 0) {
             return Ok(Err(MessageError::Full {
                 message: self.message,
@@ -193,7 +163,7 @@ impl Operation for Redrive {
                 name,
             }));
         }
-        let redriven = redrive(work, vec![row], self.now).await?;
+        let redriven = redrive(work, vec![row], self.now)?;
         Ok(Ok(redriven[0]))
     }
 }
@@ -204,39 +174,33 @@ pub(super) struct RedriveAll {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for RedriveAll {
     type Answer = Vec<Redriven>;
     type Error = StoreError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Vec<Redriven>, StoreError>, StoreError> {
-        let query = match self.session {
-            None => LIST_DEAD.query(),
-            Some(id) => match work.session_num(id).await? {
+    fn run(&self, work: &mut Work) -> Result<Result<Vec<Redriven>, StoreError>, StoreError> {
+        let id = |row: &rusqlite::Row<'_>| Columns::of(row).get().map(MessageId);
+        let dead = match self.session {
+            None => work.db.all(LIST_DEAD, (), id)?,
+            Some(session) => match work.session_num(session)? {
                 None => return Ok(Ok(Vec::new())),
-                Some(num) => LIST_DEAD_OF_SESSION.query().bind(num),
+                Some(num) => work.db.all(LIST_DEAD_OF_SESSION, [num], id)?,
             },
         };
-        let dead = query.fetch_all(&mut work.conn).await?;
-        let ids = dead
-            .iter()
-            .map(|row| Columns::of(row).get().map(MessageId))
-            .collect::<Result<Vec<_>, _>>()?;
         let mut taken: Vec<MessageRow> = Vec::new();
         let mut taken_of: HashMap<i64, i64> = HashMap::new();
-        for chunk in ids.chunks(ROWS_MAX) {
-            let mut rows = work.load_messages(chunk).await?;
-            rows.sort_unstable_by_key(|row| row.id);
-            work.load_sessions_of(rows.iter()).await?;
-            for row in rows {
-                let of_session = taken_of.entry(row.session).or_default();
-                if full(work, row.session, *of_session, taken.len() as i64).is_none() {
-                    *of_session += 1;
-                    taken.push(row);
-                }
+        for id in dead {
+            let Some(row) = work.load_message(id)? else {
+                continue;
+            };
+            work.load_session(row.session)?;
+            let of_session = taken_of.entry(row.session).or_default();
+            if full(work, row.session, *of_session, taken.len() as i64).is_none() {
+                *of_session += 1;
+                taken.push(row);
             }
         }
-        Ok(Ok(redrive(work, taken, self.now).await?))
+        Ok(Ok(redrive(work, taken, self.now)?))
     }
 }
 
@@ -258,7 +222,7 @@ fn full(work: &Work, num: i64, more_of_session: i64, more: i64) -> Option<(&'sta
 ///
 /// A message keeps its place when nothing behind it was worked, the other redriven ones aside:
 /// those go back in the order they had.
-async fn redrive(
+fn redrive(
     work: &mut Work,
     mut dead: Vec<MessageRow>,
     now: Timestamp,
@@ -266,23 +230,15 @@ async fn redrive(
     let redriven: HashSet<_> = dead.iter().map(|row| row.id).collect();
     let mut last_worked: BTreeMap<i64, Seq> = BTreeMap::new();
     for num in dead.iter().map(|row| row.session).collect::<HashSet<_>>() {
-        let query = GET_DELETED_SEQ.query().bind(num);
-        let row = query.fetch_one(&mut work.conn).await?;
-        last_worked.insert(num, Seq(Columns::of(&row).get()?));
-        for row in LIST_WORKED
-            .query()
-            .bind(num)
-            .fetch_all(&mut work.conn)
-            .await?
-        {
-            let mut c = Columns::of(&row);
+        let deleted = work.db.one(GET_DELETED_SEQ, [num], |row| {
+            Columns::of(row).get().map(Seq)
+        })?;
+        let other = work.db.find(LIST_WORKED, [num], |row| {
+            let mut c = Columns::of(row);
             let (id, seq) = (MessageId(c.get()?), Seq(c.get()?));
-            if !redriven.contains(&id) {
-                let last = last_worked.entry(num).or_default();
-                *last = seq.max(*last);
-                break;
-            }
-        }
+            Ok((!redriven.contains(&id)).then_some(seq))
+        })?;
+        last_worked.insert(num, other.unwrap_or_default().max(deleted));
     }
     dead.sort_unstable_by_key(|row| (row.session, row.seq));
     let mut answers = Vec::with_capacity(dead.len());
@@ -301,13 +257,13 @@ async fn redrive(
             )
         });
         work.step(row, Step::Redrive(seq), now);
+        work.save_message(row)?;
         answers.push(Redriven {
             message: row.id,
             session,
             kept_place,
         });
     }
-    work.save_messages(&dead).await?;
     answers.sort_unstable_by_key(|redriven| redriven.message);
     Ok(answers)
 }

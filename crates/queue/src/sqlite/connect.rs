@@ -6,6 +6,7 @@
 use std::fs::{OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -15,14 +16,11 @@ use sqlx::{
 };
 
 use super::schema;
-use crate::error::OpenError;
+use crate::error::{Cause, OpenError};
 use crate::limits::Limits;
 
 /// Readers at once. Each is a thread and a cache; the queries are short.
 const READERS_MAX: u32 = 2;
-
-/// Prepared statements kept by the writer: each of its statements in each size, roughly.
-const WRITER_STATEMENTS: usize = 80;
 
 /// Prepared statements kept by a reader.
 const READER_STATEMENTS: usize = 16;
@@ -39,13 +37,13 @@ pub(super) enum Role {
 }
 
 /// Name, value to set, value to be read back.
-type Pragma = (&'static str, String, String);
+pub(super) type Pragma = (&'static str, String, String);
 
 /// The pragmas of a connection.
 ///
 /// The page caches are small because the operating system caches the file anyway; the log is
 /// folded into the file at 2,000 pages (8 MiB), two batches of the largest size.
-fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
+pub(super) fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
     let pragma = |name, set: &str, read: &str| (name, set.to_owned(), read.to_owned());
     let busy_ms = limits.busy_timeout.as_millis().to_string();
     let mut pragmas = vec![
@@ -72,17 +70,17 @@ fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
     pragmas
 }
 
-/// Opens the writing connection and brings the schema up to date; also returns the pragmas as read
-/// back.
-pub(super) async fn writer(
+/// Makes the file if it is not there, and brings its schema up to date. The connection is to be closed
+/// only once the writer has its own, since the last one folds the log, which may take its time; also
+/// returns the value of `auto_vacuum`.
+pub(super) async fn make_ready(
     path: &Path,
     limits: &Limits,
-) -> Result<(SqliteConnection, Vec<(String, String)>), OpenError> {
+) -> Result<(SqliteConnection, String), OpenError> {
     // First: a file that may not be written is an error before anything is made beside it.
     keep_private(path).map_err(|error| open_error(path, error.into()))?;
     schema::prepare(path).await?;
-    let options = options(path).statement_cache_capacity(WRITER_STATEMENTS);
-    let mut conn = options
+    let mut conn = options(path)
         .connect()
         .await
         .map_err(|error| open_error(path, error))?;
@@ -91,7 +89,7 @@ pub(super) async fn writer(
     let shrinks = set_and_get(&mut conn, "auto_vacuum", "INCREMENTAL")
         .await
         .map_err(|error| open_error(path, error))?;
-    let mut pragmas = set_up(&mut conn, path, &pragmas(Role::Writer, limits)).await?;
+    set_up(&mut conn, path, &pragmas(Role::Writer, limits)).await?;
     migrator()
         .run(&mut conn)
         .await
@@ -106,8 +104,7 @@ pub(super) async fn writer(
             .await
             .map_err(|error| open_error(path, error))?
     };
-    pragmas.push(("auto_vacuum".to_owned(), shrinks));
-    Ok((conn, pragmas))
+    Ok((conn, shrinks))
 }
 
 /// Rewrites a file that was made without `auto_vacuum`, once, so that it can shrink; answers the
@@ -270,21 +267,30 @@ async fn read_back(
     pragmas: &[Pragma],
 ) -> Result<Vec<(String, String)>, OpenError> {
     let mut read_back = Vec::new();
-    for (name, _, wanted) in pragmas {
-        let got = get(conn, name)
+    for pragma in pragmas {
+        let got = get(conn, pragma.0)
             .await
             .map_err(|error| open_error(path, error))?;
-        if got != *wanted {
-            return Err(OpenError::Pragma {
-                path: path.to_owned(),
-                name,
-                wanted: wanted.clone(),
-                got,
-            });
-        }
-        read_back.push(((*name).to_owned(), got));
+        read_back.push(read_back_as(path, pragma, got)?);
     }
     Ok(read_back)
+}
+
+/// Compares what was read back of a pragma with what was wanted: its name and value.
+pub(super) fn read_back_as(
+    path: &Path,
+    (name, _, wanted): &Pragma,
+    got: String,
+) -> Result<(String, String), OpenError> {
+    if got != *wanted {
+        return Err(OpenError::Pragma {
+            path: path.to_owned(),
+            name,
+            wanted: wanted.clone(),
+            got,
+        });
+    }
+    Ok(((*name).to_owned(), got))
 }
 
 async fn get(conn: &mut SqliteConnection, name: &str) -> Result<String, sqlx::Error> {
@@ -296,12 +302,17 @@ async fn get(conn: &mut SqliteConnection, name: &str) -> Result<String, sqlx::Er
     }
 }
 
-/// What an error at the opening says of the file: SQLITE_CORRUPT and SQLITE_NOTADB, whatever their
-/// extension, say that it is damaged; all others, that it cannot be used now.
-pub(super) fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
-    let code = source
+/// What an error at the opening says of the file.
+pub(super) fn open_error(path: &Path, error: sqlx::Error) -> OpenError {
+    let code = error
         .as_database_error()
-        .and_then(|error| error.code()?.parse::<u32>().ok());
+        .and_then(|error| error.code()?.parse().ok());
+    open_error_of(path, code, Arc::new(error))
+}
+
+/// The same, by SQLite's code: SQLITE_CORRUPT and SQLITE_NOTADB, whatever their extension, say that
+/// it is damaged; all others, that it cannot be used now.
+pub(super) fn open_error_of(path: &Path, code: Option<i32>, source: Cause) -> OpenError {
     let path = path.to_owned();
     match code.map(|code| code & 0xff) {
         Some(11 | 26) => OpenError::Damaged { path, source },
@@ -328,7 +339,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory is made");
         let path = dir.path().join("queue.db");
         let limits = Limits::default();
-        let (_writer, _) = writer(&path, &limits).await.expect("the file is made");
+        let (_conn, _) = make_ready(&path, &limits).await.expect("the file is made");
         let pool = readers(&path, &limits);
         let held = pool.acquire().await.expect("a reader opens");
         // With the first one held, this is the second.
@@ -350,7 +361,7 @@ mod tests {
     async fn pragma_that_did_not_take_is_an_error() {
         let dir = tempfile::tempdir().expect("a directory is made");
         let path = dir.path().join("queue.db");
-        let (mut conn, _) = writer(&path, &Limits::default())
+        let (mut conn, _) = make_ready(&path, &Limits::default())
             .await
             .expect("the file is made");
         for (name, wanted) in [("synchronuos", "nothing"), ("synchronous", "2")] {

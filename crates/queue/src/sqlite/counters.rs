@@ -1,9 +1,8 @@
 //! The one row of counters, as the writer holds it.
 
-use sqlx::sqlite::SqliteRow;
+use rusqlite::ToSql;
 
 use super::rows::Columns;
-use super::statements::Values;
 use crate::error::StoreError;
 use crate::ids::{ClaimSeq, MessageId, ResultId};
 use crate::types::{Depth, Life, LifeCounts, State};
@@ -22,7 +21,7 @@ pub(super) struct Counters {
 
 impl Counters {
     /// A row of `load_counters`.
-    pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+    pub(super) fn read(row: &rusqlite::Row<'_>) -> Result<Self, StoreError> {
         let mut c = Columns::of(row);
         Ok(Self {
             depth: c.message_counts()?,
@@ -36,21 +35,22 @@ impl Counters {
     }
 
     /// The values of `save_counters`.
-    pub(super) fn bind(&self, values: &mut Values) {
-        values
-            .push(self.depth.pending)
-            .push(self.depth.claimed)
-            .push(self.depth.done)
-            .push(self.depth.dead)
-            .push(self.depth.cancelled)
-            .push(self.duplicates)
-            .push(self.lives.open)
-            .push(self.lives.closing)
-            .push(self.lives.ended)
-            .push(self.last_session)
-            .push(self.last_message.0)
-            .push(self.last_result.0)
-            .push(self.last_claim.0);
+    pub(super) fn values(&self) -> [&dyn ToSql; 13] {
+        [
+            &self.depth.pending,
+            &self.depth.claimed,
+            &self.depth.done,
+            &self.depth.dead,
+            &self.depth.cancelled,
+            &self.duplicates,
+            &self.lives.open,
+            &self.lives.closing,
+            &self.lives.ended,
+            &self.last_session,
+            &self.last_message.0,
+            &self.last_result.0,
+            &self.last_claim.0,
+        ]
     }
 
     pub(super) fn depth_mut(&mut self, state: State) -> &mut i64 {

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use rusqlite::Params;
 
 use super::request::Operation;
-use super::rows::{Columns, message_row};
+use super::rows::{Columns, leading_message_row};
 use super::statements::{
-    DELETE_MESSAGES, LIST_DEAD_SINCE, LIST_FINISHED, LOAD_DEAD, LOAD_DEAD_OF_SESSION, NOTE_DELETED,
-    ROWS_MAX, Statement,
+    DELETE_MESSAGE, LIST_DEAD_SINCE, LIST_FINISHED, LOAD_DEAD, LOAD_DEAD_OF_SESSION, NOTE_DELETED,
+    Statement,
 };
 use super::transition::MessageRow;
 use super::work::Work;
@@ -27,12 +27,11 @@ pub(super) struct Retain {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for Retain {
     type Answer = Retained;
     type Error = StoreError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Retained, StoreError>, StoreError> {
+    fn run(&self, work: &mut Work) -> Result<Result<Retained, StoreError>, StoreError> {
         let Retention {
             done_age,
             done_max,
@@ -42,12 +41,12 @@ impl Operation for Retain {
         let depth = work.counters.depth;
         let kinds = [
             (
-                &LIST_FINISHED,
+                LIST_FINISHED,
                 done_age,
                 done_max,
                 depth.done + depth.cancelled,
             ),
-            (&LIST_DEAD_SINCE, dead_age, dead_max, depth.dead),
+            (LIST_DEAD_SINCE, dead_age, dead_max, depth.dead),
         ];
         let mut room = Room::new();
         let mut gone = Vec::new();
@@ -57,9 +56,8 @@ impl Operation for Retain {
             if age.is_none() && over <= 0 {
                 continue;
             }
-            for (place, (row, bytes)) in
-                oldest(work, statement, None).await?.into_iter().enumerate()
-            {
+            let oldest = oldest(work, statement, [LISTED])?;
+            for (place, (row, bytes)) in oldest.into_iter().enumerate() {
                 let due_at = due_at(&row, age);
                 if place as i64 >= over && due_at.is_none_or(|due_at| due_at > self.now) {
                     let earliest = retained.next_at.into_iter().chain(due_at).min();
@@ -79,7 +77,7 @@ impl Operation for Retain {
                 gone.push(row);
             }
         }
-        delete(work, &gone).await?;
+        delete(work, &gone)?;
         Ok(Ok(retained))
     }
 }
@@ -94,17 +92,16 @@ pub(super) struct PurgeDead {
     pub(super) session: Option<SessionId>,
 }
 
-#[async_trait]
 impl Operation for PurgeDead {
     type Answer = PurgedDead;
     type Error = StoreError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<PurgedDead, StoreError>, StoreError> {
+    fn run(&self, work: &mut Work) -> Result<Result<PurgedDead, StoreError>, StoreError> {
         let dead = match self.session {
-            None => oldest(work, &LOAD_DEAD, None).await?,
-            Some(id) => match work.session_num(id).await? {
+            None => oldest(work, LOAD_DEAD, [LISTED])?,
+            Some(id) => match work.session_num(id)? {
                 None => Vec::new(),
-                Some(num) => oldest(work, &LOAD_DEAD_OF_SESSION, Some(num)).await?,
+                Some(num) => oldest(work, LOAD_DEAD_OF_SESSION, [num, LISTED])?,
             },
         };
         let mut room = Room::new();
@@ -114,7 +111,7 @@ impl Operation for PurgeDead {
             .take_while(|(_, bytes)| room.take(*bytes))
             .map(|(row, _)| row)
             .collect();
-        delete(work, &gone).await?;
+        delete(work, &gone)?;
         Ok(Ok(PurgedDead {
             messages: gone.len() as u64,
             more: gone.len() < found,
@@ -127,13 +124,12 @@ pub(super) struct PurgeMessage {
     pub(super) message: MessageId,
 }
 
-#[async_trait]
 impl Operation for PurgeMessage {
     type Answer = ();
     type Error = MessageError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<(), MessageError>, StoreError> {
-        let Some(row) = work.load_messages(&[self.message]).await?.pop() else {
+    fn run(&self, work: &mut Work) -> Result<Result<(), MessageError>, StoreError> {
+        let Some(row) = work.load_message(self.message)? else {
             return Ok(Err(MessageError::Unknown(self.message)));
         };
         if row.state != State::Dead {
@@ -143,7 +139,7 @@ impl Operation for PurgeMessage {
                 wanted: "purged",
             }));
         }
-        delete(work, &[row]).await?;
+        delete(work, &[row])?;
         Ok(Ok(()))
     }
 }
@@ -174,54 +170,37 @@ impl Room {
     }
 }
 
-/// The first messages of a listing with the bytes of their payloads: one more than a batch takes, to
-/// know what comes after it.
-async fn oldest(
-    work: &mut Work,
-    statement: &Statement,
-    session: Option<i64>,
+/// Messages listed at once: one more than a batch takes, to know what comes after it.
+const LISTED: i64 = DELETE_ROWS_MAX as i64 + 1;
+
+/// The first messages of a listing with the bytes of their payloads.
+fn oldest(
+    work: &Work,
+    statement: Statement,
+    values: impl Params,
 ) -> Result<Vec<(MessageRow, usize)>, StoreError> {
-    let mut query = statement.query();
-    if let Some(num) = session {
-        query = query.bind(num);
-    }
-    let query = query.bind(DELETE_ROWS_MAX as i64 + 1);
-    let found = query.fetch_all(&mut work.conn).await?;
-    let read = |row| {
+    work.db.all(statement, values, |row| {
         let mut c = Columns::of(row);
-        let message = message_row(&mut c)?;
+        let message = leading_message_row(&mut c)?;
         let bytes: i64 = c.get()?;
         Ok((message, usize::try_from(bytes).unwrap_or(0)))
-    };
-    found.iter().map(read).collect()
+    })
 }
 
 /// Deletes finished messages, and notes for each session up to which place some were worked.
-async fn delete(work: &mut Work, gone: &[MessageRow]) -> Result<(), StoreError> {
-    if gone.is_empty() {
-        return Ok(());
-    }
-    work.load_sessions_of(gone.iter()).await?;
+fn delete(work: &mut Work, gone: &[MessageRow]) -> Result<(), StoreError> {
     let mut worked: BTreeMap<i64, Seq> = BTreeMap::new();
     for row in gone {
+        work.load_session(row.session)?;
         work.count(row.session, row.state, -1);
         if row.state != State::Cancelled || row.attempt > 0 {
             let last = worked.entry(row.session).or_default();
             *last = row.seq.max(*last);
         }
+        work.db.run(DELETE_MESSAGE, [row.id.0])?;
     }
-    for chunk in gone.chunks(ROWS_MAX) {
-        let query = DELETE_MESSAGES.with_rows(chunk, |values, row| {
-            values.push(row.id.0);
-        });
-        query.execute(&mut work.conn).await?;
-    }
-    let worked: Vec<_> = worked.into_iter().collect();
-    for chunk in worked.chunks(ROWS_MAX) {
-        let query = NOTE_DELETED.with_rows(chunk, |values, (num, seq)| {
-            values.push(*num).push(seq.0);
-        });
-        query.execute(&mut work.conn).await?;
+    for (num, seq) in worked {
+        work.db.run(NOTE_DELETED, [num, seq.0])?;
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! Operations on one session: opening it, its metadata, drain, close and purge; and the generation.
 
-use async_trait::async_trait;
+use rusqlite::params;
 use serde_json::{Map, Value};
 
-use super::enqueue::insert_sessions;
+use super::enqueue::insert_session;
 use super::request::Operation;
 use super::rows::{self, Columns};
 use super::statements::{
     BEGIN_GENERATION, CLEAR_PROMPT, COUNT_PURGED, DELETE_SESSION, GET_METADATA, GET_SESSION,
-    HAS_ROWS, PURGE, SET_METADATA,
+    HAS_ROWS, PURGE_CHECKPOINT, PURGE_MESSAGES, PURGE_RESULTS, SET_METADATA,
 };
 use super::work::Work;
 use crate::error::{SessionError, StoreError};
@@ -22,19 +22,16 @@ pub(super) struct BeginGeneration {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for BeginGeneration {
     type Answer = Generation;
     type Error = StoreError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Generation, StoreError>, StoreError> {
-        let row = BEGIN_GENERATION
-            .query()
-            .bind(self.instance.as_str())
-            .bind(self.now.0)
-            .fetch_one(&mut work.conn)
-            .await?;
-        Ok(Ok(Generation(Columns::of(&row).get()?)))
+    fn run(&self, work: &mut Work) -> Result<Result<Generation, StoreError>, StoreError> {
+        let values = params![self.instance, self.now.0];
+        let begun = work.db.one(BEGIN_GENERATION, values, |row| {
+            Columns::of(row).get().map(Generation)
+        })?;
+        Ok(Ok(begun))
     }
 }
 
@@ -44,12 +41,11 @@ pub(super) struct Open {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for Open {
     type Answer = Session;
     type Error = SessionError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Session, SessionError>, StoreError> {
+    fn run(&self, work: &mut Work) -> Result<Result<Session, SessionError>, StoreError> {
         let Self { open, now } = self;
         if let Err(error) = validate::open(open) {
             return Ok(Err(error));
@@ -58,11 +54,10 @@ impl Operation for Open {
             agent: open.agent.clone(),
             key: open.key.clone(),
         };
-        work.load_sessions([&session].into_iter()).await?;
-        let known = work.sessions.num_of(&session);
+        let known = work.find_session(&session)?;
         let mut metadata = match known {
             None => Map::new(),
-            Some(num) => stored_metadata(work, num).await?,
+            Some(num) => stored_metadata(work, num)?,
         };
         let metadata = match validate::merge_metadata(&mut metadata, &open.metadata) {
             Ok(text) => text,
@@ -72,9 +67,8 @@ impl Operation for Open {
             Some(num) => num,
             None => {
                 let row = work.create_session(&open.agent, &open.key, *now);
-                let num = row.num;
-                insert_sessions(work, &[(row, *now)]).await?;
-                num
+                insert_session(work, &row, *now)?;
+                row.num
             }
         };
         work.change_session(num, |row| {
@@ -82,8 +76,8 @@ impl Operation for Open {
             row.active_at = *now;
             row.refresh(open.cwd.as_ref(), open.project.as_ref());
         });
-        store_metadata(work, num, metadata).await?;
-        Ok(Ok(stored_session(work, num).await?))
+        store_metadata(work, num, metadata)?;
+        Ok(Ok(stored_session(work, num)?))
     }
 }
 
@@ -93,22 +87,21 @@ pub(super) struct PatchMetadata {
     pub(super) patch: Map<String, Value>,
 }
 
-#[async_trait]
 impl Operation for PatchMetadata {
     type Answer = Session;
     type Error = SessionError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Session, SessionError>, StoreError> {
-        let Some(num) = work.session_num(self.session).await? else {
+    fn run(&self, work: &mut Work) -> Result<Result<Session, SessionError>, StoreError> {
+        let Some(num) = work.session_num(self.session)? else {
             return Ok(Err(SessionError::Unknown(self.session)));
         };
-        let mut metadata = stored_metadata(work, num).await?;
+        let mut metadata = stored_metadata(work, num)?;
         let metadata = match validate::merge_metadata(&mut metadata, &self.patch) {
             Ok(text) => text,
             Err(invalid) => return Ok(Err(invalid.into())),
         };
-        store_metadata(work, num, metadata).await?;
-        Ok(Ok(stored_session(work, num).await?))
+        store_metadata(work, num, metadata)?;
+        Ok(Ok(stored_session(work, num)?))
     }
 }
 
@@ -118,21 +111,20 @@ pub(super) struct SetFailing {
     pub(super) reason: Option<String>,
 }
 
-#[async_trait]
 impl Operation for SetFailing {
     type Answer = Session;
     type Error = SessionError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Session, SessionError>, StoreError> {
+    fn run(&self, work: &mut Work) -> Result<Result<Session, SessionError>, StoreError> {
         let failing = match validate::failing(self.reason.as_deref()) {
             Ok(failing) => failing,
             Err(error) => return Ok(Err(error)),
         };
-        let Some(num) = work.session_num(self.session).await? else {
+        let Some(num) = work.session_num(self.session)? else {
             return Ok(Err(SessionError::Unknown(self.session)));
         };
         work.change_session(num, |row| row.failing = failing);
-        Ok(Ok(stored_session(work, num).await?))
+        Ok(Ok(stored_session(work, num)?))
     }
 }
 
@@ -142,13 +134,12 @@ pub(super) struct BeginDrain {
     pub(super) until: Timestamp,
 }
 
-#[async_trait]
 impl Operation for BeginDrain {
     type Answer = ();
     type Error = SessionError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<(), SessionError>, StoreError> {
-        let Some(num) = work.session_num(self.session).await? else {
+    fn run(&self, work: &mut Work) -> Result<Result<(), SessionError>, StoreError> {
+        let Some(num) = work.session_num(self.session)? else {
             return Ok(Err(SessionError::Unknown(self.session)));
         };
         work.change_session(num, |row| row.drain(self.until));
@@ -163,13 +154,12 @@ pub(super) struct MarkClosing {
     pub(super) only_if_draining: bool,
 }
 
-#[async_trait]
 impl Operation for MarkClosing {
     type Answer = Marked;
     type Error = SessionError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Marked, SessionError>, StoreError> {
-        let Some(num) = work.session_num(self.session).await? else {
+    fn run(&self, work: &mut Work) -> Result<Result<Marked, SessionError>, StoreError> {
+        let Some(num) = work.session_num(self.session)? else {
             return Ok(Err(SessionError::Unknown(self.session)));
         };
         let (marked, forgets_prompt) = work.change_session(num, |row| {
@@ -178,8 +168,7 @@ impl Operation for MarkClosing {
             (marked, row.forget_prompt_if_purged(was))
         });
         if forgets_prompt {
-            let clear = CLEAR_PROMPT.query().bind(num);
-            clear.execute(&mut work.conn).await?;
+            work.db.run(CLEAR_PROMPT, [num])?;
         }
         Ok(Ok(marked))
     }
@@ -190,41 +179,34 @@ pub(super) struct PurgeRows {
     pub(super) session: SessionId,
 }
 
-#[async_trait]
 impl Operation for PurgeRows {
     type Answer = ();
     type Error = SessionError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<(), SessionError>, StoreError> {
-        let Some(num) = work.session_num(self.session).await? else {
+    fn run(&self, work: &mut Work) -> Result<Result<(), SessionError>, StoreError> {
+        let Some(num) = work.session_num(self.session)? else {
             return Ok(Err(SessionError::Unknown(self.session)));
         };
-        let Some(row) = work.sessions.by_num(num) else {
-            return Ok(Err(SessionError::Unknown(self.session)));
-        };
+        let row = work.held(num);
         if row.close_depth != Some(CloseDepth::Purge) {
             // Called again after the close was finished: there is nothing left to purge.
             return Ok(Ok(()));
         }
         let epoch = row.epoch.0;
-        let counts = COUNT_PURGED.query().bind(num).bind(epoch);
-        for row in counts.fetch_all(&mut work.conn).await? {
-            let mut c = Columns::of(&row);
-            let (state, count): (_, i64) = (c.state()?, c.get()?);
+        let counts = work.db.all(COUNT_PURGED, [num, epoch], |row| {
+            let mut c = Columns::of(row);
+            Ok((c.state()?, c.get::<i64>()?))
+        })?;
+        for (state, count) in counts {
             work.count(num, state, -count);
         }
         work.change_session(num, |row| {
             row.usage = Usage::default();
             row.failing = None;
         });
-        let purge = PURGE
-            .query()
-            .bind(num)
-            .bind(epoch)
-            .bind(num)
-            .bind(epoch)
-            .bind(num);
-        purge.execute(&mut work.conn).await?;
+        work.db.run(PURGE_MESSAGES, [num, epoch])?;
+        work.db.run(PURGE_RESULTS, [num, epoch])?;
+        work.db.run(PURGE_CHECKPOINT, [num])?;
         Ok(Ok(()))
     }
 }
@@ -234,29 +216,22 @@ pub(super) struct FinishClose {
     pub(super) session: SessionId,
 }
 
-#[async_trait]
 impl Operation for FinishClose {
     type Answer = Closed;
     type Error = SessionError;
 
-    async fn run(&self, work: &mut Work) -> Result<Result<Closed, SessionError>, StoreError> {
+    fn run(&self, work: &mut Work) -> Result<Result<Closed, SessionError>, StoreError> {
         const GONE: Closed = Closed {
             life: None,
             pending: 0,
         };
-        let Some(num) = work.session_num(self.session).await? else {
+        let Some(num) = work.session_num(self.session)? else {
             return Ok(Ok(GONE));
         };
-        let purged = work
-            .sessions
-            .by_num(num)
-            .is_some_and(|row| row.close_depth == Some(CloseDepth::Purge) && !row.reopen);
-        if purged && !has_rows(work, num).await? {
-            DELETE_SESSION
-                .query()
-                .bind(num)
-                .execute(&mut work.conn)
-                .await?;
+        let row = work.held(num);
+        let purged = row.close_depth == Some(CloseDepth::Purge) && !row.reopen;
+        if purged && !has_rows(work, num)? {
+            work.db.run(DELETE_SESSION, [num])?;
             work.sessions.forget(num);
             *work.counters.lives_mut(Life::Closing) -= 1;
             return Ok(Ok(GONE));
@@ -265,32 +240,23 @@ impl Operation for FinishClose {
     }
 }
 
-async fn has_rows(work: &mut Work, num: i64) -> Result<bool, StoreError> {
-    let query = HAS_ROWS.query().bind(num).bind(num);
-    let row = query.fetch_one(&mut work.conn).await?;
-    Columns::of(&row).get()
+fn has_rows(work: &Work, num: i64) -> Result<bool, StoreError> {
+    work.db
+        .one(HAS_ROWS, [num, num], |row| Columns::of(row).get())
 }
 
-async fn stored_metadata(work: &mut Work, num: i64) -> Result<Map<String, Value>, StoreError> {
-    let query = GET_METADATA.query().bind(num);
-    let row = query.fetch_one(&mut work.conn).await?;
-    Columns::of(&row).json()
+fn stored_metadata(work: &Work, num: i64) -> Result<Map<String, Value>, StoreError> {
+    work.db
+        .one(GET_METADATA, [num], |row| Columns::of(row).json())
 }
 
-async fn store_metadata(work: &mut Work, num: i64, text: String) -> Result<(), StoreError> {
-    let query = SET_METADATA.query().bind(text).bind(num);
-    query.execute(&mut work.conn).await?;
-    Ok(())
+fn store_metadata(work: &Work, num: i64, text: String) -> Result<(), StoreError> {
+    work.db.run(SET_METADATA, params![text, num])
 }
 
 /// The session as it will be committed.
-async fn stored_session(work: &mut Work, num: i64) -> Result<Session, StoreError> {
-    work.store_changes().await?;
-    let id = work.sessions.by_num(num).map(|row| row.id.0);
-    let row = GET_SESSION
-        .query()
-        .bind(id)
-        .fetch_one(&mut work.conn)
-        .await?;
-    rows::session(&row)
+fn stored_session(work: &mut Work, num: i64) -> Result<Session, StoreError> {
+    work.store_changes()?;
+    let id = work.held(num).id.0;
+    work.db.one(GET_SESSION, [id], |row| rows::session(row))
 }

@@ -1,8 +1,8 @@
 //! The queue on SQLite: the handle that callers hold.
 //!
-//! Writes go as requests to the one task that owns the writing connection (`writer`); reads go to a
-//! small pool. In reading order: `connect` opens the file, `statements` holds the SQL, `request` is
-//! what the handle sends, `writer` makes batches, `work` is one transaction; `enqueue`, `settle`,
+//! Writes go as requests to the one thread that owns the writing connection (`writer`, `db`); reads go
+//! to a small pool. In reading order: `connect` opens the file, `statements` holds the SQL, `request` is
+//! what the handle sends through the `inbox`, `writer` makes batches, `work` is one transaction; `enqueue`, `settle`,
 //! `claim`, `backlog`, `delete` and `lifecycle` are the operations, `sessions`, `counters` and `transition`
 //! the state they change; `rows` and `read` are the way out.
 
@@ -10,8 +10,16 @@ mod backlog;
 mod claim;
 mod connect;
 mod counters;
+mod db;
 mod delete;
 mod enqueue;
+mod inbox;
+#[cfg(test)]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "the model checker runs `inbox` over its own primitives"
+)]
+mod inbox_model;
 mod lifecycle;
 #[cfg(test)]
 mod plans;
@@ -27,15 +35,22 @@ mod transition;
 mod work;
 mod writer;
 
+/// What `inbox` is made of; the model checker has its own.
+mod sync {
+    pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+}
+
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use sqlx::{Connection as _, SqlitePool};
+use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
 
+use self::connect::Role;
+use self::db::Db;
+use self::inbox::{Sender, inbox};
 use self::request::{Call, NewEvent, Operation, Request, Settle, Take};
 use self::work::Work;
 use crate::error::{EnqueueError, MessageError, OpenError, SessionError, SettleError, StoreError};
@@ -57,12 +72,16 @@ pub struct SqliteStore {
     path: PathBuf,
     pragmas: Vec<(String, String)>,
     readers: SqlitePool,
-    /// `None` once closed; never there in a store that is only read.
-    writer: Mutex<Option<mpsc::Sender<Request>>>,
-    /// Ends when all senders are gone; locked while a close waits for it.
-    writer_task: AsyncMutex<Option<JoinHandle<SqliteConnection>>>,
-    read_only: bool,
+    /// `None` in a store that is only read.
+    writer: Option<Writer>,
     worked: Arc<Notify>,
+}
+
+/// The way to the writer's thread.
+struct Writer {
+    requests: Sender<Request>,
+    /// Gives back the connection when the thread ends; locked while a close waits for it.
+    ended: AsyncMutex<Option<oneshot::Receiver<Db>>>,
 }
 
 impl SqliteStore {
@@ -71,14 +90,21 @@ impl SqliteStore {
     /// file of an older schema is copied to `{name}.v{schema}-{ms}.bak`, of which three are kept.
     pub async fn open(path: impl AsRef<Path>, limits: Limits) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let (conn, pragmas) = connect::writer(path, &limits).await?;
-        // As many requests may wait as make the next batch; more wait at the sending side.
-        let (tx, rx) = mpsc::channel(limits.batch_max.max(1));
+        let (conn, auto_vacuum) = connect::make_ready(path, &limits).await?;
         let worked = Arc::new(Notify::new());
-        let work = Work::new(conn, limits, Arc::clone(&worked));
-        let task = tokio::spawn(writer::run(work, rx));
-        let store = Self::assemble(path, &limits, pragmas, Some((tx, task)));
-        Ok(Self { worked, ..store })
+        let started = start_writer(path, limits, Arc::clone(&worked)).await;
+        if let Err(error) = conn.close().await {
+            tracing::warn!(%error, path = %path.display(), "a connection did not close cleanly");
+        }
+        let (writer, mut pragmas) = started?;
+        pragmas.push(("auto_vacuum".to_owned(), auto_vacuum));
+        Ok(Self {
+            path: path.to_owned(),
+            pragmas,
+            readers: connect::readers(path, &limits),
+            writer: Some(writer),
+            worked,
+        })
     }
 
     /// Like [`SqliteStore::open`]; but a file that is damaged is set aside, with its log, as
@@ -110,27 +136,13 @@ impl SqliteStore {
     pub async fn open_read_only(path: impl AsRef<Path>, limits: Limits) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let pragmas = connect::check_reader(path, &limits).await?;
-        Ok(Self::assemble(path, &limits, pragmas, None))
-    }
-
-    fn assemble(
-        path: &Path,
-        limits: &Limits,
-        pragmas: Vec<(String, String)>,
-        writer: Option<(mpsc::Sender<Request>, JoinHandle<SqliteConnection>)>,
-    ) -> Self {
-        let readers = connect::readers(path, limits);
-        let read_only = writer.is_none();
-        let (tx, task) = writer.unzip();
-        Self {
+        Ok(Self {
             path: path.to_owned(),
             pragmas,
-            readers,
-            writer: Mutex::new(tx),
-            writer_task: AsyncMutex::new(task),
-            read_only,
+            readers: connect::readers(path, &limits),
+            writer: None,
             worked: Arc::default(),
-        }
+        })
     }
 
     /// Notified after commits that store, finish or delete messages, for whoever keeps the store in
@@ -145,17 +157,12 @@ impl SqliteStore {
         question: Q,
         request: impl FnOnce(Call<Q, T, E>) -> Request,
     ) -> Result<T, E> {
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let Some(writer) = writer else {
+        let Some(writer) = &self.writer else {
             return Err(self.refusal().into());
         };
         let (reply, answer) = oneshot::channel();
         let request = request(Call::new(question, reply));
-        if writer.send(request).await.is_err() {
+        if writer.requests.send(request).is_err() {
             return Err(StoreError::Closed.into());
         }
         answer
@@ -169,10 +176,10 @@ impl SqliteStore {
     }
 
     fn refusal(&self) -> StoreError {
-        if self.read_only && !self.readers.is_closed() {
-            StoreError::ReadOnly
-        } else {
+        if self.readers.is_closed() {
             StoreError::Closed
+        } else {
+            StoreError::ReadOnly
         }
     }
 
@@ -437,27 +444,72 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        drop(
-            self.writer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        // The task ends once the requests under way are answered. Whoever closes second waits here.
-        let mut task = self.writer_task.lock().await;
-        let conn = match task.take() {
-            Some(task) => task.await.ok(),
+        // The thread ends once the requests under way are answered. Whoever closes second waits here.
+        let db = match &self.writer {
             None => None,
+            Some(writer) => {
+                writer.requests.close();
+                match writer.ended.lock().await.take() {
+                    Some(ended) => ended.await.ok(),
+                    None => None,
+                }
+            }
         };
         // The writer closes last: the last connection folds the log into the file, and a reader
         // cannot.
         self.readers.close().await;
-        if let Some(conn) = conn
-            && let Err(error) = conn.close().await
-        {
-            tracing::warn!(%error, path = %self.path.display(), "the database did not close cleanly");
+        let Some(db) = db else {
+            return;
+        };
+        match tokio::task::spawn_blocking(move || db.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, path = %self.path.display(), "the database did not close cleanly");
+            }
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+/// Starts the writer's thread, with a connection of its own; also returns that one's pragmas.
+async fn start_writer(
+    path: &Path,
+    limits: Limits,
+    worked: Arc<Notify>,
+) -> Result<(Writer, Vec<(String, String)>), OpenError> {
+    let (requests, receiver) = inbox();
+    let (opened, opening) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let (file, pragmas) = (path.to_owned(), connect::pragmas(Role::Writer, &limits));
+    let thread = move || {
+        let db = match Db::open(&file, &pragmas) {
+            Ok((db, pragmas)) => opened.send(Ok(pragmas)).map(|()| db),
+            Err(error) => {
+                // Whoever opens waits for it, or has gone.
+                drop(opened.send(Err(error)));
+                return;
+            }
+        };
+        // When whoever opened has gone, nobody ever asks for anything.
+        if let Ok(db) = db {
+            let db = writer::run(Work::new(db, limits, worked), receiver);
+            // A store that was dropped without being closed: the connection closes here.
+            drop(end.send(db));
+        }
+    };
+    let spawned = std::thread::Builder::new()
+        .name("queue-writer".to_owned())
+        .spawn(thread);
+    spawned.map_err(|error| OpenError::Open {
+        path: path.to_owned(),
+        source: Arc::new(error),
+    })?;
+    let pragmas = match opening.await {
+        Ok(opened) => opened?,
+        Err(_) => unreachable!("the thread answers before it ends"),
+    };
+    let ended = AsyncMutex::new(Some(ended));
+    Ok((Writer { requests, ended }, pragmas))
 }
 
 /// Makes a new file in the place of one that cannot be read. Its generations go on from the time in
@@ -467,7 +519,7 @@ async fn begin_after_all_others(
     limits: &Limits,
     now: Timestamp,
 ) -> Result<(), OpenError> {
-    let (mut conn, _) = connect::writer(path, limits).await?;
+    let (mut conn, _) = connect::make_ready(path, limits).await?;
     let skip = statements::SKIP_GENERATIONS.query().bind(now.0 / 1000);
     let skipped = skip.execute(&mut conn).await;
     skipped.map_err(|error| connect::open_error(path, error))?;

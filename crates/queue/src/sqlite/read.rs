@@ -8,8 +8,9 @@ use sqlx::{Acquire as _, QueryBuilder, Row as _, Sqlite, SqlitePool};
 
 use super::rows::{self, Columns};
 use super::statements::{
-    DUE_AT, GET_CHECKPOINT, GET_SESSION, GET_SESSION_BY_KEY, GET_USAGE_DAY, LIST_ATTEMPTS,
-    LIST_MESSAGES, LIST_RESULTS, LIST_SESSIONS, LIST_USAGE_DAYS, RECOUNT, STATS, UNFINISHED,
+    DUE_AT, GET_CHECKPOINT, GET_MESSAGE, GET_SESSION, GET_SESSION_BY_KEY, GET_USAGE_DAY,
+    LIST_ATTEMPTS, LIST_MESSAGES, LIST_RESULTS, LIST_SESSIONS, LIST_USAGE_DAYS, RECOUNT, STATS,
+    UNFINISHED,
 };
 use crate::error::StoreError;
 use crate::ids::{MessageId, SessionId, Timestamp};
@@ -79,7 +80,7 @@ pub(super) async fn message(
     pool: &SqlitePool,
     id: MessageId,
 ) -> Result<Option<Message>, StoreError> {
-    let row = message_query(id).build().fetch_optional(pool).await?;
+    let row = GET_MESSAGE.query().bind(id.0).fetch_optional(pool).await?;
     row.as_ref().map(rows::message).transpose()
 }
 
@@ -196,13 +197,6 @@ async fn list_within_bytes<T>(
         found.push(next);
     }
     Ok(found)
-}
-
-/// One message with its payload.
-pub(super) fn message_query(id: MessageId) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new(LIST_MESSAGES.sql());
-    query.push(" AND m.id = ").push_bind(id.0);
-    query
 }
 
 pub(super) fn sessions_query(filter: SessionFilter) -> QueryBuilder<Sqlite> {

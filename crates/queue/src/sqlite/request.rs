@@ -2,7 +2,6 @@
 //!
 //! An answer is kept here until the commit, and only then sent: what was answered is on disk.
 
-use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::work::Work;
@@ -11,8 +10,7 @@ use crate::ids::{Generation, SessionId, Timestamp};
 use crate::types::{Claimed, Confirm, Enqueue, Receipt, Release, State};
 use crate::validate::results_bytes;
 
-/// One request of a batch. The frequent kinds are worked as groups, a few statements for all of a
-/// kind; the others one by one.
+/// One request of a batch.
 pub(super) enum Request {
     Enqueue(Call<NewEvent, Receipt, EnqueueError>),
     Settle(Call<Settle, State, SettleError>),
@@ -76,29 +74,26 @@ impl<Q, T, E: From<StoreError>> Call<Q, T, E> {
     }
 }
 
-/// An operation that is worked by itself, within the batch's transaction.
-#[async_trait]
+/// An operation that is not frequent enough to be a kind of its own.
 pub(super) trait Operation: Send + Sync + 'static {
     type Answer: Send;
     type Error: From<StoreError> + Send;
 
     /// Does it. The outer error fails the transaction; the inner one is the operation's answer and
     /// must leave no change.
-    async fn run(&self, work: &mut Work) -> Result<Result<Self::Answer, Self::Error>, StoreError>;
+    fn run(&self, work: &mut Work) -> Result<Result<Self::Answer, Self::Error>, StoreError>;
 }
 
 /// An [`Operation`] with its reply slot, whatever it is.
-#[async_trait]
 pub(super) trait Single: Send {
-    async fn run(&mut self, work: &mut Work) -> Result<(), StoreError>;
+    fn run(&mut self, work: &mut Work) -> Result<(), StoreError>;
     fn finish(self: Box<Self>);
     fn fail(self: Box<Self>, error: StoreError);
 }
 
-#[async_trait]
 impl<O: Operation> Single for Call<O, O::Answer, O::Error> {
-    async fn run(&mut self, work: &mut Work) -> Result<(), StoreError> {
-        let answer = self.question.run(work).await?;
+    fn run(&mut self, work: &mut Work) -> Result<(), StoreError> {
+        let answer = self.question.run(work)?;
         self.answer(answer);
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Rows of the database as values, by the order of the columns in `queries/`.
 //!
-//! A value that the schema's CHECKs forbid is reported as [`StoreError::Corrupt`].
+//! The writer's rows are rusqlite's, the readers' are sqlx's; what is in them is read the same way. A
+//! value that the schema's CHECKs forbid is reported as [`StoreError::Corrupt`].
 
+use rusqlite::types::FromSql;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, Type};
 use uuid::Uuid;
@@ -17,21 +19,43 @@ use crate::types::{
     Session, State, Stats, StoredResult, Unfinished, Usage,
 };
 
+/// What a column may be read as, from either library's row.
+pub(super) trait Value: FromSql + Type<Sqlite> + for<'r> Decode<'r, Sqlite> {}
+
+impl<T: FromSql + Type<Sqlite> + for<'r> Decode<'r, Sqlite>> Value for T {}
+
+/// A row of either library.
+pub(super) trait Row {
+    fn value<T: Value>(&self, index: usize) -> Result<T, StoreError>;
+}
+
+impl Row for SqliteRow {
+    fn value<T: Value>(&self, index: usize) -> Result<T, StoreError> {
+        Ok(self.try_get(index)?)
+    }
+}
+
+impl Row for rusqlite::Row<'_> {
+    fn value<T: Value>(&self, index: usize) -> Result<T, StoreError> {
+        Ok(self.get(index)?)
+    }
+}
+
 /// Reads the columns of a row one after the other.
-pub(super) struct Columns<'r> {
-    row: &'r SqliteRow,
+pub(super) struct Columns<'r, R> {
+    row: &'r R,
     next: usize,
 }
 
-impl<'r> Columns<'r> {
-    pub(super) fn of(row: &'r SqliteRow) -> Self {
+impl<'r, R: Row> Columns<'r, R> {
+    pub(super) fn of(row: &'r R) -> Self {
         Self { row, next: 0 }
     }
 
-    pub(super) fn get<T: Decode<'r, Sqlite> + Type<Sqlite>>(&mut self) -> Result<T, StoreError> {
+    pub(super) fn get<T: Value>(&mut self) -> Result<T, StoreError> {
         let index = self.next;
         self.next += 1;
-        Ok(self.row.try_get(index)?)
+        self.row.value(index)
     }
 
     pub(super) fn time(&mut self) -> Result<Timestamp, StoreError> {
@@ -43,23 +67,23 @@ impl<'r> Columns<'r> {
     }
 
     pub(super) fn state(&mut self) -> Result<State, StoreError> {
-        let word = self.get::<&str>()?;
-        named(&State::ALL, State::as_str, word)
+        let word = self.get::<String>()?;
+        named(&State::ALL, State::as_str, &word)
     }
 
     fn life(&mut self) -> Result<Life, StoreError> {
-        let word = self.get::<&str>()?;
-        named(&Life::ALL, Life::as_str, word)
+        let word = self.get::<String>()?;
+        named(&Life::ALL, Life::as_str, &word)
     }
 
     fn outcome(&mut self) -> Result<AttemptOutcome, StoreError> {
-        let word = self.get::<&str>()?;
-        named(&AttemptOutcome::ALL, AttemptOutcome::as_str, word)
+        let word = self.get::<String>()?;
+        named(&AttemptOutcome::ALL, AttemptOutcome::as_str, &word)
     }
 
     fn depth(&mut self) -> Result<Option<CloseDepth>, StoreError> {
-        self.get::<Option<&str>>()?
-            .map(|word| named(&CloseDepth::ALL, CloseDepth::as_str, word))
+        self.get::<Option<String>>()?
+            .map(|word| named(&CloseDepth::ALL, CloseDepth::as_str, &word))
             .transpose()
     }
 
@@ -90,7 +114,8 @@ impl<'r> Columns<'r> {
     }
 
     pub(super) fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, StoreError> {
-        serde_json::from_str(self.get()?).map_err(|error| StoreError::Corrupt(error.to_string()))
+        serde_json::from_str(&self.get::<String>()?)
+            .map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 
     pub(super) fn session_id(&mut self) -> Result<SessionId, StoreError> {
@@ -110,7 +135,7 @@ fn named<T: Copy>(all: &[T], as_str: fn(T) -> &'static str, word: &str) -> Resul
 }
 
 /// A row of `get_session`, `get_session_by_key` and `list_sessions`.
-pub(super) fn session(row: &SqliteRow) -> Result<Session, StoreError> {
+pub(super) fn session(row: &impl Row) -> Result<Session, StoreError> {
     let mut c = Columns::of(row);
     Ok(Session {
         id: c.session_id()?,
@@ -137,8 +162,8 @@ pub(super) fn session(row: &SqliteRow) -> Result<Session, StoreError> {
     })
 }
 
-/// A row of `load_sessions_by_*`.
-pub(super) fn session_row(row: &SqliteRow) -> Result<SessionRow, StoreError> {
+/// A row of `load_session_by_*`.
+pub(super) fn session_row(row: &rusqlite::Row<'_>) -> Result<SessionRow, StoreError> {
     let mut c = Columns::of(row);
     Ok(SessionRow {
         num: c.get()?,
@@ -167,8 +192,15 @@ pub(super) fn session_row(row: &SqliteRow) -> Result<SessionRow, StoreError> {
     })
 }
 
-/// The first columns of `find_heads`, and a row of `load_messages` and `load_claims_*`.
-pub(super) fn message_row(c: &mut Columns<'_>) -> Result<MessageRow, StoreError> {
+/// A row of `load_message`, `load_claims_*` and `load_backlog`.
+pub(super) fn message_row(row: &rusqlite::Row<'_>) -> Result<MessageRow, StoreError> {
+    leading_message_row(&mut Columns::of(row))
+}
+
+/// The first columns of `find_head`, and of what lists messages to be deleted.
+pub(super) fn leading_message_row(
+    c: &mut Columns<'_, rusqlite::Row<'_>>,
+) -> Result<MessageRow, StoreError> {
     let mut row = MessageRow {
         id: MessageId(c.get()?),
         session: c.get()?,
@@ -191,7 +223,7 @@ pub(super) fn message_row(c: &mut Columns<'_>) -> Result<MessageRow, StoreError>
 }
 
 /// A row of `list_messages`.
-pub(super) fn message(row: &SqliteRow) -> Result<Message, StoreError> {
+pub(super) fn message(row: &impl Row) -> Result<Message, StoreError> {
     let mut c = Columns::of(row);
     Ok(Message {
         id: MessageId(c.get()?),

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
@@ -66,7 +67,8 @@ fn needs_writing(error: &OpenError) -> bool {
     let OpenError::Open { source, .. } = error else {
         return false;
     };
-    let code = source.as_database_error().and_then(|error| error.code());
+    let source = source.downcast_ref::<sqlx::Error>();
+    let code = source.and_then(|source| source.as_database_error()?.code());
     let code = code.and_then(|code| code.parse::<i32>().ok());
     code.is_some_and(|code| code & 0xff == SQLITE_READONLY)
 }
@@ -108,7 +110,7 @@ async fn check_pages(conn: &mut SqliteConnection, path: &Path) -> Result<(), Ope
     }
     Err(OpenError::Damaged {
         path: path.to_owned(),
-        source: sqlx::Error::Protocol(found),
+        source: Arc::new(sqlx::Error::Protocol(found)),
     })
 }
 

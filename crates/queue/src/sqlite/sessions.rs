@@ -1,14 +1,14 @@
 //! Sessions in the writer's memory: the rows it has read, and what becomes of a life.
 //!
 //! The writer is the only one to write, so what it holds is what is stored. The cache is bounded
-//! and dropped as a whole, at a rollback or when it is full: one statement reads back what a batch
-//! needs.
+//! and dropped as a whole, at a rollback or when it is full: a batch reads back what it needs.
 
 use std::collections::HashMap;
+use std::mem;
 
 use crate::ids::{Epoch, Seq, SessionId, Timestamp};
 use crate::limits::{PROMPT_KEPT_BYTES, REASON_KEPT_BYTES};
-use crate::types::{CloseDepth, Closed, Effect, Life, Marked, SessionRef, Usage};
+use crate::types::{CloseDepth, Closed, Effect, Life, Marked, Usage};
 use crate::validate::kept;
 
 /// Sessions held at most: about half a megabyte, and the reasons of those that are failing.
@@ -42,7 +42,7 @@ pub(super) struct SessionRow {
     pub(super) cwd: Option<String>,
     pub(super) prompt: Option<String>,
     pub(super) last_error: Option<String>,
-    /// Whether it differs from what is stored.
+    /// Whether it differs from what is stored, and is listed as such.
     pub(super) changed: bool,
 }
 
@@ -72,7 +72,7 @@ impl SessionRow {
             cwd: None,
             prompt: None,
             last_error: None,
-            changed: true,
+            changed: false,
         }
     }
 
@@ -176,6 +176,8 @@ impl SessionRow {
 /// The rows the writer holds.
 #[derive(Default)]
 pub(super) struct Sessions {
+    /// Rows that differ from what is stored.
+    changed: Vec<i64>,
     rows: HashMap<i64, SessionRow>,
     by_id: HashMap<SessionId, i64>,
     by_key: HashMap<(String, String), i64>,
@@ -190,30 +192,30 @@ impl Sessions {
         self.by_id.get(&id).copied()
     }
 
-    pub(super) fn num_of(&self, session: &SessionRef) -> Option<i64> {
-        match session {
-            SessionRef::Id(id) => self.num_of_id(*id),
-            SessionRef::Key { agent, key } => {
-                self.by_key.get(&(agent.clone(), key.clone())).copied()
-            }
-        }
+    pub(super) fn num_of_key(&self, agent: &str, key: &str) -> Option<i64> {
+        self.by_key
+            .get(&(agent.to_owned(), key.to_owned()))
+            .copied()
     }
 
     /// A held row, to be changed by `change`, which marks it for storing.
     pub(super) fn change<T>(&mut self, num: i64, change: impl FnOnce(&mut SessionRow) -> T) -> T {
-        let row = self
-            .rows
-            .get_mut(&num)
-            .expect("the batch has read its sessions");
-        row.changed = true;
+        let row = self.rows.get_mut(&num);
+        let row = row.expect("what a batch changes, it has found");
+        if !mem::replace(&mut row.changed, true) {
+            self.changed.push(num);
+        }
         change(row)
     }
 
-    pub(super) fn hold(&mut self, row: SessionRow) {
-        self.by_id.insert(row.id, row.num);
+    /// Answers its number.
+    pub(super) fn hold(&mut self, row: SessionRow) -> i64 {
+        let num = row.num;
+        self.by_id.insert(row.id, num);
         self.by_key
-            .insert((row.agent.clone(), row.key.clone()), row.num);
-        self.rows.insert(row.num, row);
+            .insert((row.agent.clone(), row.key.clone()), num);
+        self.rows.insert(num, row);
+        num
     }
 
     pub(super) fn forget(&mut self, num: i64) {
@@ -223,30 +225,18 @@ impl Sessions {
         }
     }
 
-    /// What has to be stored.
-    pub(super) fn changed(&self) -> Vec<SessionRow> {
-        let mut changed: Vec<_> = self
-            .rows
-            .values()
-            .filter(|row| row.changed)
-            .cloned()
-            .collect();
-        changed.sort_unstable_by_key(|row| row.num);
+    /// The numbers of what was changed since the last time, in order.
+    pub(super) fn take_changed(&mut self) -> Vec<i64> {
+        let mut changed = mem::take(&mut self.changed);
+        changed.sort_unstable();
         changed
     }
 
-    /// All of it has been handed to the engine.
-    pub(super) fn set_stored(&mut self, stored: &[SessionRow]) {
-        for SessionRow { num, .. } in stored {
-            let Some(row) = self.rows.get_mut(num) else {
-                continue;
-            };
-            row.changed = false;
-            row.project = None;
-            row.cwd = None;
-            row.prompt = None;
-            row.last_error = None;
-        }
+    /// A held row that is about to be stored as it is.
+    pub(super) fn storing(&mut self, num: i64) -> Option<&mut SessionRow> {
+        let row = self.rows.get_mut(&num)?;
+        row.changed = false;
+        Some(row)
     }
 
     pub(super) fn clear(&mut self) {

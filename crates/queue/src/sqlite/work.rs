@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
-use sqlx::SqliteConnection;
+use rusqlite::params;
 use tokio::sync::Notify;
 
 use super::counters::Counters;
+use super::db::Db;
 use super::rows;
 use super::sessions::{SessionRow, Sessions};
 use super::statements::{
-    INSERT_ATTEMPTS, LOAD_COUNTERS, LOAD_MESSAGES, LOAD_SESSIONS_BY_ID, LOAD_SESSIONS_BY_KEY,
-    LOAD_SESSIONS_BY_NUM, ROWS_MAX, SAVE_COUNTERS, SAVE_MESSAGES, SAVE_SESSIONS, Values,
+    INSERT_ATTEMPT, LOAD_COUNTERS, LOAD_MESSAGE, LOAD_SESSION_BY_ID, LOAD_SESSION_BY_KEY,
+    LOAD_SESSION_BY_NUM, SAVE_COUNTERS, SAVE_MESSAGE, SAVE_SESSION, TRIM_ATTEMPTS,
 };
 use super::transition::{MessageRow, Step, is_backlog};
 use crate::error::StoreError;
@@ -23,7 +24,7 @@ use crate::types::{Attempt, SessionRef, State};
 
 /// The writer's connection and memory.
 pub(super) struct Work {
-    pub(super) conn: SqliteConnection,
+    pub(super) db: Db,
     pub(super) limits: Limits,
     pub(super) counters: Counters,
     pub(super) sessions: Sessions,
@@ -38,9 +39,9 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(conn: SqliteConnection, limits: Limits, worked: Arc<Notify>) -> Self {
+    pub(super) fn new(db: Db, limits: Limits, worked: Arc<Notify>) -> Self {
         Self {
-            conn,
+            db,
             limits,
             counters: Counters::default(),
             sessions: Sessions::default(),
@@ -52,22 +53,19 @@ impl Work {
     }
 
     /// Begins the transaction of a batch.
-    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
-        sqlx::query("BEGIN IMMEDIATE")
-            .execute(&mut self.conn)
-            .await?;
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        self.db.begin()?;
         self.sessions.trim();
         if self.stored.is_none() {
-            let row = LOAD_COUNTERS.query().fetch_one(&mut self.conn).await?;
-            self.counters = Counters::read(&row)?;
+            self.counters = self.db.one(LOAD_COUNTERS, (), Counters::read)?;
             self.stored = Some(self.counters);
         }
         Ok(())
     }
 
     /// Commits what was handed to the engine.
-    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
-        sqlx::query("COMMIT").execute(&mut self.conn).await?;
+    pub(super) fn commit(&mut self) -> Result<(), StoreError> {
+        self.db.commit()?;
         let now = (self.counters.last_message, self.counters.finished());
         if now != self.told {
             self.worked.notify_one();
@@ -77,113 +75,94 @@ impl Work {
     }
 
     /// Undoes the batch and forgets what it left in memory.
-    pub(super) async fn rollback(&mut self) {
+    pub(super) fn rollback(&mut self) {
         self.sessions.clear();
         self.history.clear();
         self.stored = None;
-        // SQLite has rolled back by itself after some errors (a full disk), and then refuses.
-        if let Err(error) = sqlx::query("ROLLBACK").execute(&mut self.conn).await {
-            tracing::debug!(%error, "nothing was left to roll back");
-        }
+        self.db.rollback();
     }
 
     /// Hands changed sessions and counters to the engine: before the commit, and for statements that
     /// read them.
-    pub(super) async fn store_changes(&mut self) -> Result<(), StoreError> {
-        let changed = self.sessions.changed();
-        for chunk in changed.chunks(ROWS_MAX) {
-            let mut values = Values::default();
-            let size = values.rows(chunk, bind_session);
-            self.counters.bind(&mut values);
-            SAVE_SESSIONS
-                .with_values(size, values)
-                .execute(&mut self.conn)
-                .await?;
+    pub(super) fn store_changes(&mut self) -> Result<(), StoreError> {
+        for num in self.sessions.take_changed() {
+            // One that was deleted is not held any more.
+            let Some(row) = self.sessions.storing(num) else {
+                continue;
+            };
+            self.db.run(
+                SAVE_SESSION,
+                params![
+                    row.num,
+                    row.life.as_str(),
+                    row.close_depth.map(|depth| depth.as_str()),
+                    row.drain_until.map(|at| at.0),
+                    row.reopen,
+                    row.epoch.0,
+                    row.project.take(),
+                    row.cwd.take(),
+                    row.prompt.take(),
+                    row.prompt_number,
+                    row.active_at.0,
+                    row.next_seq.0,
+                    row.pending,
+                    row.dead,
+                    row.success_at.map(|at| at.0),
+                    row.consecutive_failures,
+                    row.last_error.take(),
+                    row.failing,
+                    row.usage.input_tokens,
+                    row.usage.output_tokens,
+                    row.usage.cost_usd,
+                ],
+            )?;
         }
-        if changed.is_empty() && self.stored != Some(self.counters) {
-            let mut values = Values::default();
-            self.counters.bind(&mut values);
-            SAVE_COUNTERS
-                .with_values(1, values)
-                .execute(&mut self.conn)
-                .await?;
+        if self.stored != Some(self.counters) {
+            self.db.run(SAVE_COUNTERS, self.counters.values())?;
         }
-        self.sessions.set_stored(&changed);
         self.stored = Some(self.counters);
         Ok(())
     }
 
-    /// Reads the sessions a batch names, as far as they are not held.
-    pub(super) async fn load_sessions(
-        &mut self,
-        wanted: impl Iterator<Item = &SessionRef>,
-    ) -> Result<(), StoreError> {
-        let (mut ids, mut keys) = (Vec::new(), Vec::new());
-        for session in wanted.filter(|session| self.sessions.num_of(session).is_none()) {
-            match session {
-                SessionRef::Id(id) => ids.push(*id),
-                SessionRef::Key { agent, key } => keys.push((agent.as_str(), key.as_str())),
-            }
+    /// The number of a session's row, read if it is not held; `None`: there is no such session.
+    pub(super) fn find_session(&mut self, session: &SessionRef) -> Result<Option<i64>, StoreError> {
+        let (agent, key) = match session {
+            SessionRef::Id(id) => return self.session_num(*id),
+            SessionRef::Key { agent, key } => (agent, key),
+        };
+        if let Some(num) = self.sessions.num_of_key(agent, key) {
+            return Ok(Some(num));
         }
-        self.load_sessions_by_id(&ids).await?;
-        for chunk in keys.chunks(ROWS_MAX) {
-            let query = LOAD_SESSIONS_BY_KEY.with_rows(chunk, |values, (agent, key)| {
-                values.push(*agent).push(*key);
-            });
-            for row in query.fetch_all(&mut self.conn).await? {
-                self.hold_if_new(rows::session_row(&row)?);
-            }
-        }
-        Ok(())
+        let row = self
+            .db
+            .first(LOAD_SESSION_BY_KEY, [agent, key], rows::session_row)?;
+        Ok(row.map(|row| self.sessions.hold(row)))
     }
 
-    async fn load_sessions_by_id(&mut self, ids: &[SessionId]) -> Result<(), StoreError> {
-        for chunk in ids.chunks(ROWS_MAX) {
-            let query = LOAD_SESSIONS_BY_ID.with_rows(chunk, |values, id| {
-                values.push(id.0);
-            });
-            for row in query.fetch_all(&mut self.conn).await? {
-                self.hold_if_new(rows::session_row(&row)?);
-            }
+    /// The same, by its id.
+    pub(super) fn session_num(&mut self, id: SessionId) -> Result<Option<i64>, StoreError> {
+        if let Some(num) = self.sessions.num_of_id(id) {
+            return Ok(Some(num));
         }
-        Ok(())
+        let row = self
+            .db
+            .first(LOAD_SESSION_BY_ID, [id.0], rows::session_row)?;
+        Ok(row.map(|row| self.sessions.hold(row)))
     }
 
-    /// The same session may be named by id and by key; what is held may have changed since.
-    fn hold_if_new(&mut self, row: SessionRow) {
-        if self.sessions.by_num(row.num).is_none() {
+    /// Reads the session of a stored message, unless it is held.
+    pub(super) fn load_session(&mut self, num: i64) -> Result<(), StoreError> {
+        if self.sessions.by_num(num).is_none() {
+            let row = self.db.one(LOAD_SESSION_BY_NUM, [num], rows::session_row)?;
             self.sessions.hold(row);
         }
-    }
-
-    /// Reads the sessions of these messages, as far as they are not held.
-    pub(super) async fn load_sessions_of(
-        &mut self,
-        messages: impl Iterator<Item = &MessageRow>,
-    ) -> Result<(), StoreError> {
-        let mut nums: Vec<i64> = messages
-            .map(|message| message.session)
-            .filter(|num| self.sessions.by_num(*num).is_none())
-            .collect();
-        nums.sort_unstable();
-        nums.dedup();
-        for chunk in nums.chunks(ROWS_MAX) {
-            let query = LOAD_SESSIONS_BY_NUM.with_rows(chunk, |values, num| {
-                values.push(*num);
-            });
-            for row in query.fetch_all(&mut self.conn).await? {
-                self.sessions.hold(rows::session_row(&row)?);
-            }
-        }
         Ok(())
     }
 
-    /// The number of a session's row, read if it is not held; `None`: there is no such session.
-    pub(super) async fn session_num(&mut self, id: SessionId) -> Result<Option<i64>, StoreError> {
-        if self.sessions.num_of_id(id).is_none() {
-            self.load_sessions_by_id(&[id]).await?;
-        }
-        Ok(self.sessions.num_of_id(id))
+    /// A session that was found in this batch.
+    pub(super) fn held(&self, num: i64) -> &SessionRow {
+        let row = self.sessions.by_num(num);
+        row.expect("what a batch has found is held until its end")
     }
 
     /// Makes a session, held and counted but not inserted yet.
@@ -211,21 +190,9 @@ impl Work {
         })
     }
 
-    /// Reads messages by id.
-    pub(super) async fn load_messages(
-        &mut self,
-        ids: &[MessageId],
-    ) -> Result<Vec<MessageRow>, StoreError> {
-        let mut found = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(ROWS_MAX) {
-            let query = LOAD_MESSAGES.with_rows(chunk, |values, id| {
-                values.push(id.0);
-            });
-            for row in query.fetch_all(&mut self.conn).await? {
-                found.push(rows::message_row(&mut rows::Columns::of(&row))?);
-            }
-        }
-        Ok(found)
+    /// Reads a message.
+    pub(super) fn load_message(&self, id: MessageId) -> Result<Option<MessageRow>, StoreError> {
+        self.db.first(LOAD_MESSAGE, [id.0], rows::message_row)
     }
 
     /// Moves a message of a held session, and counts it where it has moved to.
@@ -251,74 +218,37 @@ impl Work {
         });
     }
 
-    /// Stores messages that have moved, each once, and what that adds to their history.
-    pub(super) async fn save_messages(
-        &mut self,
-        messages: &[MessageRow],
-    ) -> Result<(), StoreError> {
-        for chunk in messages.chunks(ROWS_MAX) {
-            let query = SAVE_MESSAGES.with_rows(chunk, |values, m| {
-                values
-                    .push(m.id.0)
-                    .push(m.seq.0)
-                    .push(m.state.as_str())
-                    .push(m.attempt)
-                    .push(m.rescues)
-                    .push(m.not_before.map(|at| at.0))
-                    .push(m.finished_at.map(|at| at.0))
-                    .push(m.claim.map(|(generation, _)| generation.0))
-                    .push(m.claim.map(|(_, claim_seq)| claim_seq.0))
-                    .push(m.last_error.as_deref());
-            });
-            query.execute(&mut self.conn).await?;
-        }
-        self.save_history().await
-    }
-
-    async fn save_history(&mut self) -> Result<(), StoreError> {
-        let history = std::mem::take(&mut self.history);
-        for chunk in history.chunks(ROWS_MAX) {
-            let mut values = Values::default();
-            let size = values.rows(chunk, |values, (message, attempt)| {
-                values
-                    .push(message.0)
-                    .push(attempt.attempt)
-                    .push(attempt.ended_at.0)
-                    .push(attempt.outcome.as_str())
-                    .push(attempt.reason.as_deref());
-            });
-            values.rows(chunk, |values, (message, _)| {
-                values.push(message.0);
-            });
-            values.push(ATTEMPTS_KEPT as i64);
-            let query = INSERT_ATTEMPTS.with_values(size, values);
-            query.execute(&mut self.conn).await?;
+    /// Stores a message that has moved, and what that adds to its history.
+    pub(super) fn save_message(&mut self, m: &MessageRow) -> Result<(), StoreError> {
+        self.db.run(
+            SAVE_MESSAGE,
+            params![
+                m.id.0,
+                m.seq.0,
+                m.state.as_str(),
+                m.attempt,
+                m.rescues,
+                m.not_before.map(|at| at.0),
+                m.finished_at.map(|at| at.0),
+                m.claim.map(|(generation, _)| generation.0),
+                m.claim.map(|(_, claim_seq)| claim_seq.0),
+                m.last_error,
+            ],
+        )?;
+        for (message, attempt) in self.history.drain(..) {
+            self.db.run(
+                INSERT_ATTEMPT,
+                params![
+                    message.0,
+                    attempt.attempt,
+                    attempt.ended_at.0,
+                    attempt.outcome.as_str(),
+                    attempt.reason,
+                ],
+            )?;
+            self.db
+                .run(TRIM_ATTEMPTS, params![message.0, ATTEMPTS_KEPT as i64])?;
         }
         Ok(())
     }
-}
-
-fn bind_session(values: &mut Values, row: &SessionRow) {
-    values
-        .push(row.num)
-        .push(row.life.as_str())
-        .push(row.close_depth.map(|depth| depth.as_str()))
-        .push(row.drain_until.map(|at| at.0))
-        .push(row.reopen)
-        .push(row.epoch.0)
-        .push(row.project.as_deref())
-        .push(row.cwd.as_deref())
-        .push(row.prompt.as_deref())
-        .push(row.prompt_number)
-        .push(row.active_at.0)
-        .push(row.next_seq.0)
-        .push(row.pending)
-        .push(row.dead)
-        .push(row.success_at.map(|at| at.0))
-        .push(row.consecutive_failures)
-        .push(row.last_error.as_deref())
-        .push(row.failing.as_deref())
-        .push(row.usage.input_tokens)
-        .push(row.usage.output_tokens)
-        .push(row.usage.cost_usd);
 }

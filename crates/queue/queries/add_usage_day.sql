@@ -1,7 +1,6 @@
 -- Sums stop at the largest number: an integer that overflows becomes a REAL, which the column
 -- refuses, and an infinite cost is none.
-INSERT INTO usage_days (day, input_tokens, output_tokens, cost_usd)
-SELECT * FROM (VALUES (?, ?, ?, ?)) WHERE column1 IS NOT NULL
+INSERT INTO usage_days (day, input_tokens, output_tokens, cost_usd) VALUES (?, ?, ?, ?)
 ON CONFLICT (day) DO UPDATE
 SET input_tokens = excluded.input_tokens
                  + min(usage_days.input_tokens, 9223372036854775807 - excluded.input_tokens),

@@ -1,0 +1,2 @@
+-- Payloads and attempts go with it, results stay.
+DELETE FROM messages WHERE id = ?

@@ -1,0 +1,1 @@
+INSERT INTO payloads (message, body) VALUES (?, ?)

@@ -1,2 +1,0 @@
-INSERT INTO payloads (message, body)
-SELECT * FROM (VALUES (?, ?)) WHERE column1 IS NOT NULL

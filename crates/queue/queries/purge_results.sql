@@ -1,0 +1,1 @@
+DELETE FROM results WHERE session = ? AND epoch < ?

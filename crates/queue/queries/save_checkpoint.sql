@@ -1,0 +1,2 @@
+INSERT INTO checkpoints (session, body) VALUES (?, ?)
+ON CONFLICT (session) DO UPDATE SET body = excluded.body
