@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use crate::proc::{kib, ticks};
 use crate::worker::Worker;
 
 const SESSIONS: usize = 10_000;
@@ -26,9 +27,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     worker.wait_for("end of the work", WORKED_LIMIT, is_done)?;
     let active = worker.status("active")?;
     let is_quiet = || {
-        ticks(&worker).is_ok_and(|before| {
+        ticks(worker.pid()).is_ok_and(|before| {
             pause(Duration::from_secs(2));
-            ticks(&worker).is_ok_and(|after| after == before)
+            ticks(worker.pid()).is_ok_and(|after| after == before)
         })
     };
     worker.wait_for("quiet", WORKED_LIMIT, is_quiet)?;
@@ -37,12 +38,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 fn watch(worker: &Worker, what: &str, goal_mib: u64) -> anyhow::Result<()> {
-    let (before, switches_before) = (ticks(worker)?, switches(worker)?);
+    let (before, switches_before) = (ticks(worker.pid())?, switches(worker)?);
     pause(WATCHED);
-    let (after, switches_after) = (ticks(worker)?, switches(worker)?);
+    let (after, switches_after) = (ticks(worker.pid())?, switches(worker)?);
     println!(
         "{what}: {:.1} MiB resident (to reach: {goal_mib}), {} CPU ticks and {} context switches in {} s (to reach: 0 ticks)",
-        resident_kib(worker)? as f64 / 1024.0,
+        kib(worker.pid(), "status", "VmRSS:")? / 1024.0,
         after - before,
         switches_after.saturating_sub(switches_before),
         WATCHED.as_secs()
@@ -70,15 +71,6 @@ fn load(worker: &Worker) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// User and system time in clock ticks.
-fn ticks(worker: &Worker) -> anyhow::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", worker.pid()))?;
-    // The name may hold anything; the fields after it are counted from its end.
-    let after_name = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
-}
-
 /// Context switches of all threads.
 fn switches(worker: &Worker) -> anyhow::Result<u64> {
     let mut sum = 0;
@@ -93,15 +85,6 @@ fn switches(worker: &Worker) -> anyhow::Result<u64> {
         }
     }
     Ok(sum)
-}
-
-fn resident_kib(worker: &Worker) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid()))?;
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap_or_default();
-    Ok(line.split_whitespace().nth(1).unwrap_or("0").parse()?)
 }
 
 #[expect(

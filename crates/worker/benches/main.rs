@@ -1,31 +1,44 @@
 //! The measurements: each one beside a floor that is measured in the same run, interleaved with
 //! it, so that a busy machine slows both. `scripts/bench NAME` runs one.
 //!
-//! Figures are for people and for the notes of a change; no test depends on them.
+//! Figures are for people and for the notes of a change; no test depends on them. Without
+//! `cargo bench` this is a test binary: `smoke`.
 
 mod enqueue;
 mod generator;
 mod hook;
 mod idle;
+mod proc;
+mod queue;
 mod raw;
+mod smoke;
 mod stats;
 mod wake;
 mod worker;
 
+/// What `cargo bench` adds, and nobody else.
+const BENCH: &str = "--bench";
+
 fn main() -> anyhow::Result<()> {
-    // `cargo bench` adds a flag of its own.
-    let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
-    match args.next().as_deref() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut rest = args.iter().filter(|arg| *arg != BENCH).cloned();
+    match rest.next().as_deref() {
+        // Not for people: other processes that measurements need are this one.
+        Some(generator::TWIN) => Ok(generator::twin::main()?),
+        Some(queue::child::CHILD) => queue::child::main(rest),
+        _ if !args.iter().any(|arg| arg == BENCH) => smoke::main(&args),
         Some("hook") => hook::run(),
         Some("enqueue") => enqueue::run(),
         Some("idle") => idle::run(),
         Some("wake") => wake::run(),
-        Some("generator") => generator::run(args.next().as_deref()),
-        // Not for people: the program that `generator` measures is this one.
-        Some(generator::TWIN) => Ok(generator::twin::main()?),
+        Some("queue") => queue::run(rest),
+        Some("generator") => generator::run(rest.next().as_deref()),
         Some("list") | None => {
             println!("hook       a hook's whole process, beside /bin/true and one commit");
             println!("enqueue    events per second over HTTP, beside one commit an event");
+            println!(
+                "queue      the table of the queue's speed, beside raw commits and small files"
+            );
             println!("idle       memory and processor time of a worker with nothing to do");
             println!("wake       from an event's commit to its generator, beside one commit");
             println!("generator  a program's start, messages and end, beside plain ones");

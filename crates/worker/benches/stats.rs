@@ -11,6 +11,14 @@ impl Times {
         self.0.push(time);
     }
 
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn percentile(&mut self, percent: usize) -> Duration {
         self.0.sort_unstable();
         let last = self.0.len().saturating_sub(1);

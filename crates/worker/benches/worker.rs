@@ -10,10 +10,12 @@ use tempfile::TempDir;
 
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
-/// A worker; stopped and removed when dropped.
+/// A worker; killed when dropped, and its directory removed if it is its own.
 pub(crate) struct Worker {
-    dir: TempDir,
+    home: PathBuf,
     child: Child,
+    /// Kept only to be removed.
+    _dir: Option<TempDir>,
 }
 
 impl Worker {
@@ -23,22 +25,34 @@ impl Worker {
     }
 
     /// The same with a directory whose `home` may have something to do already.
+    pub(crate) fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        // Made by the worker, with the mode it wants.
+        let mut worker = Self::start_at(dir.path().join("home"), settings)?;
+        worker._dir = Some(dir);
+        Ok(worker)
+    }
+
+    /// The same on a home that outlives it.
     #[expect(
         clippy::disallowed_methods,
         reason = "a measurement starts its own worker"
     )]
-    pub(crate) fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    pub(crate) fn start_at(home: PathBuf, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let child = Command::new(env!("CARGO_BIN_EXE_sessiond"))
             .arg("run")
             .env_clear()
-            .env("SESSIOND_HOME", home(&dir))
+            .env("SESSIOND_HOME", &home)
             .env("SESSIOND_HTTP_PORT", "0")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let worker = Self { dir, child };
+        let worker = Self {
+            home,
+            child,
+            _dir: None,
+        };
         worker.wait_for("readiness", READY_LIMIT, || worker.get("/readyz").is_ok())?;
         Ok(worker)
     }
@@ -48,11 +62,11 @@ impl Worker {
     }
 
     pub(crate) fn home(&self) -> PathBuf {
-        home(&self.dir)
+        self.home.clone()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.home().join("sock")
+        self.home.join("sock")
     }
 
     /// The body of a GET that succeeds.
@@ -114,9 +128,4 @@ impl Drop for Worker {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-/// Made by the worker, with the mode it wants.
-fn home(dir: &TempDir) -> PathBuf {
-    dir.path().join("home")
 }

@@ -20,6 +20,7 @@ use sessiond_queue::types::{OpenSession, Session};
 use sessiond_supervisor::control::HELLO;
 use sessiond_supervisor::{Settings, Supervisor};
 
+use crate::proc::kib;
 use crate::stats::{Times, median, ratio};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_sessiond-shim");
@@ -197,13 +198,4 @@ impl Pipes {
         anyhow::ensure!(child.wait()?.success(), "it failed");
         Ok(took)
     }
-}
-
-/// A figure in KiB of a file of `/proc`.
-fn kib(pid: u32, file: &str, name: &str) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|rest| rest.split_whitespace().next());
-    let number = number.ok_or_else(|| anyhow::anyhow!("{file} has no {name}"))?;
-    Ok(number.parse()?)
 }
