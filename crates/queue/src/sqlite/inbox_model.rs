@@ -4,7 +4,7 @@
 //! batches, as the real one does. A lost wake-up leaves everyone asleep, which shuttle reports with
 //! the schedule that led there.
 
-use shuttle::sync::mpsc::channel;
+use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::thread;
 
 use self::inbox::inbox;
@@ -35,7 +35,15 @@ fn closing_leaves_nobody_waiting() {
     shuttle::check_random(|| answered(true), SCHEDULES);
 }
 
-/// Callers ask, one thing after the other; with `closing`, the inbox is closed at some moment.
+/// Waits for the answers to what was taken in; how many those are.
+fn wait_for(waiting: &mut Vec<Receiver<()>>) -> usize {
+    let answers = waiting.drain(..);
+    answers
+        .map(|answer| answer.recv().expect("what was taken in is answered"))
+        .count()
+}
+
+/// Callers ask, most of them one thing after the other; with `closing`, the inbox is closed at some moment.
 fn answered(closing: bool) {
     let (sender, receiver) = inbox();
     let sender = Arc::new(sender);
@@ -57,7 +65,7 @@ fn answered(closing: bool) {
                 let mut worked = seen.lock().expect("nobody panics with the lock");
                 worked.push((caller, request));
                 drop(worked);
-                let answer: shuttle::sync::mpsc::Sender<()> = answer;
+                let answer: Sender<()> = answer;
                 answer.send(()).expect("the caller waits for it");
             }
         }
@@ -65,16 +73,20 @@ fn answered(closing: bool) {
     let callers = (0..CALLERS).map(|caller| {
         let sender = Arc::clone(&sender);
         thread::spawn(move || {
+            let mut waiting = Vec::new();
             let mut answered = 0;
             for request in 0..REQUESTS_EACH {
                 let (answer, wait) = channel();
                 if sender.send((caller, request, answer)).is_err() {
                     break;
                 }
-                wait.recv().expect("what was taken in is answered");
-                answered += 1;
+                waiting.push(wait);
+                // The first caller asks for everything before it waits.
+                if caller > 0 {
+                    answered += wait_for(&mut waiting);
+                }
             }
-            answered
+            answered + wait_for(&mut waiting)
         })
     });
     let callers: Vec<_> = callers.collect();
