@@ -40,3 +40,7 @@ UNION ALL
 SELECT 'next_seq of session ' || s.agent || ':' || s.key, s.next_seq,
        max(s.next_seq, (SELECT coalesce(max(seq), 0) + 1 FROM messages WHERE session = s.num))
 FROM sessions AS s
+UNION ALL
+SELECT 'unfinished of session ' || s.agent || ':' || s.key, s.unfinished,
+       s.life = 'closing' OR s.drain_until IS NOT NULL OR s.pending > 0
+FROM sessions AS s

@@ -6,5 +6,5 @@ LEFT JOIN messages AS m ON m.id = (
     WHERE session = s.num AND state IN ('pending', 'claimed')
     ORDER BY seq LIMIT 1
 )
-WHERE life = 'closing' OR drain_until IS NOT NULL OR pending > 0
+WHERE s.unfinished = 1
 ORDER BY coalesce(m.accepted_at, s.active_at), s.num

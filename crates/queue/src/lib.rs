@@ -8,9 +8,9 @@
 //! *releases* it. What a method has answered is on disk. A store is told the time and the owner; it
 //! has no clock, starts nothing, and knows neither processes nor HTTP.
 //!
-//! [`SqliteStore`] has one writer: a task that turns the requests waiting for it into one
-//! transaction, a few statements for all of a kind, and answers them after the commit. Being the
-//! only one to write, it assigns ids, places and claim numbers and checks limits in memory. Readers
+//! [`SqliteStore`] has one writer: a thread that turns the requests waiting for it into one
+//! transaction and answers them after the commit. Being the only one to write, it assigns ids, places
+//! and claim numbers and checks limits in memory. Readers
 //! see the last commit and wait for nobody. [`MemoryStore`] is the same queue as plain collections:
 //! the model the other is compared with.
 //!

@@ -209,6 +209,7 @@ pub(super) fn migrator() -> Migrator {
             "retention",
             include_str!("../../migrations/0003_retention.sql"),
         ),
+        migration(4, "speed", include_str!("../../migrations/0004_speed.sql")),
     ])
 }
 

@@ -38,14 +38,18 @@ impl Db {
         Ok((db, found))
     }
 
-    /// Runs a statement that answers nothing.
+    /// Runs a statement that has no rows to give.
     pub(super) fn run(&self, statement: Statement, values: impl Params) -> Result<(), StoreError> {
-        self.run_sql(statement.sql(), values)
+        self.changed(statement, values).map(drop)
     }
 
-    fn run_sql(&self, sql: &str, values: impl Params) -> Result<(), StoreError> {
-        self.0.prepare_cached(sql)?.execute(values)?;
-        Ok(())
+    /// The same; answers how many rows it has changed.
+    pub(super) fn changed(
+        &self,
+        statement: Statement,
+        values: impl Params,
+    ) -> Result<usize, StoreError> {
+        Ok(self.0.prepare_cached(statement.sql())?.execute(values)?)
     }
 
     /// The rows of a statement.
@@ -105,20 +109,25 @@ impl Db {
     }
 
     pub(super) fn begin(&self) -> Result<(), StoreError> {
-        self.run_sql("BEGIN IMMEDIATE", ())
+        self.run_sql("BEGIN IMMEDIATE")
     }
 
     pub(super) fn commit(&self) -> Result<(), StoreError> {
-        self.run_sql("COMMIT", ())
+        self.run_sql("COMMIT")
     }
 
     pub(super) fn rollback(&self) {
         // SQLite has rolled back by itself after some errors (a full disk), and then refuses.
         if !self.0.is_autocommit()
-            && let Err(error) = self.run_sql("ROLLBACK", ())
+            && let Err(error) = self.run_sql("ROLLBACK")
         {
             tracing::warn!(%error, "a transaction could not be rolled back");
         }
+    }
+
+    fn run_sql(&self, sql: &str) -> Result<(), StoreError> {
+        self.0.prepare_cached(sql)?.execute(())?;
+        Ok(())
     }
 
     /// A pragma's answer as text; `nothing` when there is none, as for one that SQLite does not know.

@@ -22,6 +22,9 @@ pub(super) fn run(work: &mut Work, call: &mut EnqueueCall) -> Result<(), StoreEr
 }
 
 /// The outer error fails the transaction, the inner one is the answer and has changed nothing.
+///
+/// Whether the event is there already says the insert itself, since almost none is; before any other
+/// answer than a receipt, and before a session is made, it is looked up.
 fn accept(
     work: &mut Work,
     NewEvent { event, now }: &NewEvent,
@@ -30,15 +33,22 @@ fn accept(
         return Ok(Err(error));
     }
     let num = work.find_session(&event.session)?;
-    if let Some(first) = first_of(work, event, num)? {
-        work.counters.duplicates += 1;
-        return Ok(Ok(first));
-    }
-    if let (SessionRef::Id(id), None) = (&event.session, num) {
-        return Ok(Err(EnqueueError::UnknownSession(*id)));
-    }
-    if let Err(error) = check_depths(work, num) {
-        return Ok(Err(error));
+    let other = match num {
+        None => None,
+        Some(num) => same_key(work, event, num)?,
+    };
+    let refusal = check_depths(work, num).err();
+    if num.is_none() || other.is_some() || refusal.is_some() {
+        if let Some(first) = same_event(work, event)?.or(other) {
+            work.counters.duplicates += 1;
+            return Ok(Ok(first));
+        }
+        if let (SessionRef::Id(id), None) = (&event.session, num) {
+            return Ok(Err(EnqueueError::UnknownSession(*id)));
+        }
+        if let Some(refusal) = refusal {
+            return Ok(Err(refusal));
+        }
     }
     let num = match (&event.session, num) {
         (SessionRef::Key { agent, key }, None) => {
@@ -48,18 +58,27 @@ fn accept(
         }
         (_, num) => num.expect("an unknown id was refused"),
     };
-    Ok(Ok(add(work, event, num, *now)?))
+    if let Some(receipt) = add(work, event, num, *now)? {
+        return Ok(Ok(receipt));
+    }
+    work.counters.duplicates += 1;
+    let first = same_event(work, event)?;
+    Ok(Ok(first.expect("the insert has met it")))
 }
 
-/// The receipt of the message that an event repeats.
-fn first_of(work: &Work, event: &Enqueue, num: Option<i64>) -> Result<Option<Receipt>, StoreError> {
-    let first = work.db.first(FIND_EVENT, [event.event_id.0], |row| {
+/// The receipt of the message that an event repeats by its id.
+fn same_event(work: &Work, event: &Enqueue) -> Result<Option<Receipt>, StoreError> {
+    work.db.first(FIND_EVENT, [event.event_id.0], |row| {
         let mut c = Columns::of(row);
         let (message, session, seq) = (MessageId(c.get()?), c.session_id()?, Seq(c.get()?));
         Ok(repeated(message, session, seq))
-    })?;
-    let (None, Some(num), Some(dedup)) = (first, num, &event.dedup) else {
-        return Ok(first);
+    })
+}
+
+/// The receipt of the message that an event repeats by its dedup key.
+fn same_key(work: &Work, event: &Enqueue, num: i64) -> Result<Option<Receipt>, StoreError> {
+    let Some(dedup) = &event.dedup else {
+        return Ok(None);
     };
     let session = work.held(num).id;
     let last = work.db.first(FIND_DEDUP, params![num, dedup.key], |row| {
@@ -105,19 +124,18 @@ fn check_depths(work: &Work, num: Option<i64>) -> Result<(), EnqueueError> {
     Ok(())
 }
 
-/// Stores an event as the last message of a held session.
-fn add(work: &mut Work, event: &Enqueue, num: i64, now: Timestamp) -> Result<Receipt, StoreError> {
+/// Stores an event as the last message of a held session, unless it is stored already.
+fn add(
+    work: &mut Work,
+    event: &Enqueue,
+    num: i64,
+    now: Timestamp,
+) -> Result<Option<Receipt>, StoreError> {
     let message = work.counters.last_message.next();
-    work.counters.last_message = message;
-    work.count(num, State::Pending, 1);
-    let (seq, epoch, session) = work.change_session(num, |row| {
-        row.apply(&event.effect);
-        row.active_at = now;
-        row.refresh(event.cwd.as_ref(), event.project.as_ref());
-        (row.take_seq(), row.epoch, row.id)
-    });
+    let session = work.held(num);
+    let (id, epoch, seq) = (session.id, session.epoch, session.next_seq);
     let dedup_key = event.dedup.as_ref().map(|dedup| dedup.key.as_str());
-    work.db.run(
+    let inserted = work.db.changed(
         INSERT_MESSAGE,
         params![
             message.0,
@@ -131,14 +149,25 @@ fn add(work: &mut Work, event: &Enqueue, num: i64, now: Timestamp) -> Result<Rec
             event.accepted_at.0,
         ],
     )?;
+    if inserted == 0 {
+        return Ok(None);
+    }
     work.db
         .run(INSERT_PAYLOAD, params![message.0, event.payload])?;
-    Ok(Receipt {
+    work.counters.last_message = message;
+    work.count(num, State::Pending, 1);
+    work.change_session(num, |row| {
+        row.take_seq();
+        row.apply(&event.effect);
+        row.active_at = now;
+        row.refresh(event.cwd.as_ref(), event.project.as_ref());
+    });
+    Ok(Some(Receipt {
         message,
-        session,
+        session: id,
         seq,
         duplicate: false,
-    })
+    }))
 }
 
 /// Inserts a session that was created in memory; what else it holds goes out with the changes.

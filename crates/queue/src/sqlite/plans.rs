@@ -5,7 +5,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::statements::{ALL, INSERT_ATTEMPT, TRIM_ATTEMPTS};
+use super::statements::{ALL, INSERT_ATTEMPT, Statement, TRIM_ATTEMPTS};
 use super::{connect, read};
 use crate::ids::{ResultId, SessionId};
 use crate::limits::Limits;
@@ -49,6 +49,11 @@ async fn plan(conn: &mut SqliteConnection, sql: &str) -> Vec<String> {
         .await
         .expect("the plan is made");
     steps.iter().map(|step| step.get("detail")).collect()
+}
+
+fn statement(name: &str) -> Statement {
+    let found = ALL.iter().find(|(other, _)| *other == name);
+    found.expect("it is there").1
 }
 
 /// Reads a table as a whole, or builds an index for one execution, which is the same.
@@ -102,11 +107,7 @@ async fn hot_statements_use_their_indexes() {
     ];
     with_schema(async |conn| {
         for (name, index) in hot {
-            let (_, statement) = ALL
-                .iter()
-                .find(|(other, _)| *other == name)
-                .expect("it is there");
-            let plan = plan(conn, statement.sql()).await;
+            let plan = plan(conn, statement(name).sql()).await;
             assert!(
                 plan.iter().any(|step| step.contains(index)),
                 "{name}: {plan:?}"
@@ -116,15 +117,41 @@ async fn hot_statements_use_their_indexes() {
     .await;
 }
 
+/// SQLite makes a table for an IN list of more than two, also for one in a CHECK.
+#[tokio::test]
+async fn hot_statements_make_no_tables_of_their_own() {
+    let hot = [
+        "FIND_EVENT",
+        "FIND_DEDUP",
+        "INSERT_MESSAGE",
+        "INSERT_PAYLOAD",
+        "FIND_HEAD",
+        "LOAD_MESSAGE",
+        "SAVE_MESSAGE",
+        "INSERT_RESULT",
+        "SAVE_CHECKPOINT",
+        "SAVE_SESSION",
+        "SAVE_COUNTERS",
+    ];
+    with_schema(async |conn| {
+        for name in hot {
+            let explain = AssertSqlSafe(format!("EXPLAIN {}", statement(name).sql()));
+            let steps = sqlx::raw_sql(explain).fetch_all(&mut *conn).await;
+            let steps = steps.expect("the program is listed");
+            let codes = steps.iter().map(|step| step.get::<String, _>("opcode"));
+            let codes: Vec<_> = codes.filter(|code| code.starts_with("Open")).collect();
+            assert!(!codes.is_empty(), "{name} opens what it works on");
+            assert!(!codes.contains(&"OpenEphemeral".to_owned()), "{name}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn histories_and_days_are_read_in_the_order_of_their_table() {
     with_schema(async |conn| {
         for name in ["LIST_ATTEMPTS", DAYS] {
-            let (_, statement) = ALL
-                .iter()
-                .find(|(other, _)| *other == name)
-                .expect("it is there");
-            let plan = plan(conn, statement.sql()).await;
+            let plan = plan(conn, statement(name).sql()).await;
             assert!(
                 !plan.iter().any(|step| step.contains("ORDER BY")),
                 "{name}: {plan:?}"
@@ -143,11 +170,7 @@ async fn what_is_deleted_is_read_from_the_end_of_an_index() {
     ];
     with_schema(async |conn| {
         for (name, index) in wanted {
-            let (_, statement) = ALL
-                .iter()
-                .find(|(other, _)| *other == name)
-                .expect("it is there");
-            let plan = plan(conn, statement.sql()).await;
+            let plan = plan(conn, statement(name).sql()).await;
             let index = format!("SCAN m USING INDEX {index}");
             assert!(plan.contains(&index), "{name}: {plan:?}");
             assert!(

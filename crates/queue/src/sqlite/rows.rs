@@ -165,7 +165,7 @@ pub(super) fn session(row: &impl Row) -> Result<Session, StoreError> {
 /// A row of `load_session_by_*`.
 pub(super) fn session_row(row: &rusqlite::Row<'_>) -> Result<SessionRow, StoreError> {
     let mut c = Columns::of(row);
-    Ok(SessionRow {
+    let mut row = SessionRow {
         num: c.get()?,
         id: c.session_id()?,
         agent: c.get()?,
@@ -183,13 +183,16 @@ pub(super) fn session_row(row: &rusqlite::Row<'_>) -> Result<SessionRow, StoreEr
         success_at: c.optional_time()?,
         consecutive_failures: c.get()?,
         failing: c.get()?,
+        project: c.get()?,
+        cwd: c.get()?,
         usage: c.usage()?,
-        project: None,
-        cwd: None,
         prompt: None,
         last_error: None,
         changed: false,
-    })
+        stored: None,
+    };
+    row.set_stored();
+    Ok(row)
 }
 
 /// A row of `load_message`, `load_claims_*` and `load_backlog`.

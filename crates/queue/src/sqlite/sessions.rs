@@ -36,14 +36,31 @@ pub(super) struct SessionRow {
     pub(super) success_at: Option<Timestamp>,
     pub(super) consecutive_failures: i64,
     pub(super) failing: Option<String>,
-    pub(super) usage: Usage,
-    /// The next four are never read by the writer: `Some` is a value to be stored.
     pub(super) project: Option<String>,
     pub(super) cwd: Option<String>,
+    pub(super) usage: Usage,
+    /// The next two are never read by the writer: `Some` is a value to be stored.
     pub(super) prompt: Option<String>,
     pub(super) last_error: Option<String>,
     /// Whether it differs from what is stored, and is listed as such.
     pub(super) changed: bool,
+    /// What is stored of what seldom changes; `None` while the row has only been inserted.
+    pub(super) stored: Option<Seldom>,
+}
+
+/// What most messages leave as it is: when it is the same, a shorter statement will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seldom {
+    life: Life,
+    close_depth: Option<CloseDepth>,
+    drain_until: Option<Timestamp>,
+    reopen: bool,
+    epoch: Epoch,
+    prompt_number: i64,
+    failing: Option<String>,
+    project: Option<String>,
+    cwd: Option<String>,
+    is_unfinished: bool,
 }
 
 impl SessionRow {
@@ -67,13 +84,49 @@ impl SessionRow {
             success_at: None,
             consecutive_failures: 0,
             failing: None,
-            usage: Usage::default(),
             project: None,
             cwd: None,
+            usage: Usage::default(),
             prompt: None,
             last_error: None,
             changed: false,
+            stored: None,
         }
+    }
+
+    /// It is closing or drains, or has pending or claimed messages.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.life == Life::Closing || self.drain_until.is_some() || self.pending > 0
+    }
+
+    fn seldom(&self) -> Seldom {
+        Seldom {
+            life: self.life,
+            close_depth: self.close_depth,
+            drain_until: self.drain_until,
+            reopen: self.reopen,
+            epoch: self.epoch,
+            prompt_number: self.prompt_number,
+            failing: self.failing.clone(),
+            project: self.project.clone(),
+            cwd: self.cwd.clone(),
+            is_unfinished: self.is_unfinished(),
+        }
+    }
+
+    /// Whether only what changes with every message differs from what is stored.
+    pub(super) fn differs_in_counts_only(&self) -> bool {
+        self.prompt.is_none()
+            && self.last_error.is_none()
+            && self.stored.as_ref() == Some(&self.seldom())
+    }
+
+    /// It has been handed to the engine, or comes from it.
+    pub(super) fn set_stored(&mut self) {
+        self.changed = false;
+        self.prompt = None;
+        self.last_error = None;
+        self.stored = Some(self.seldom());
     }
 
     /// The next place in the session.
@@ -100,8 +153,12 @@ impl SessionRow {
 
     /// Remembers where the agent works, as far as it says so.
     pub(super) fn refresh(&mut self, cwd: Option<&String>, project: Option<&String>) {
-        self.cwd = cwd.cloned().or(self.cwd.take());
-        self.project = project.cloned().or(self.project.take());
+        if let Some(cwd) = cwd {
+            self.cwd = Some(cwd.clone());
+        }
+        if let Some(project) = project {
+            self.project = Some(project.clone());
+        }
     }
 
     /// The agent is there (again).
@@ -180,7 +237,8 @@ pub(super) struct Sessions {
     changed: Vec<i64>,
     rows: HashMap<i64, SessionRow>,
     by_id: HashMap<SessionId, i64>,
-    by_key: HashMap<(String, String), i64>,
+    /// By agent, then by key.
+    by_key: HashMap<String, HashMap<String, i64>>,
 }
 
 impl Sessions {
@@ -193,9 +251,7 @@ impl Sessions {
     }
 
     pub(super) fn num_of_key(&self, agent: &str, key: &str) -> Option<i64> {
-        self.by_key
-            .get(&(agent.to_owned(), key.to_owned()))
-            .copied()
+        self.by_key.get(agent)?.get(key).copied()
     }
 
     /// A held row, to be changed by `change`, which marks it for storing.
@@ -212,8 +268,8 @@ impl Sessions {
     pub(super) fn hold(&mut self, row: SessionRow) -> i64 {
         let num = row.num;
         self.by_id.insert(row.id, num);
-        self.by_key
-            .insert((row.agent.clone(), row.key.clone()), num);
+        let of_agent = self.by_key.entry(row.agent.clone()).or_default();
+        of_agent.insert(row.key.clone(), num);
         self.rows.insert(num, row);
         num
     }
@@ -221,7 +277,9 @@ impl Sessions {
     pub(super) fn forget(&mut self, num: i64) {
         if let Some(row) = self.rows.remove(&num) {
             self.by_id.remove(&row.id);
-            self.by_key.remove(&(row.agent, row.key));
+            if let Some(of_agent) = self.by_key.get_mut(&row.agent) {
+                of_agent.remove(&row.key);
+            }
         }
     }
 
@@ -232,11 +290,9 @@ impl Sessions {
         changed
     }
 
-    /// A held row that is about to be stored as it is.
+    /// A held row that is about to be stored.
     pub(super) fn storing(&mut self, num: i64) -> Option<&mut SessionRow> {
-        let row = self.rows.get_mut(&num)?;
-        row.changed = false;
-        Some(row)
+        self.rows.get_mut(&num)
     }
 
     pub(super) fn clear(&mut self) {

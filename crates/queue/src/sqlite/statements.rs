@@ -68,6 +68,7 @@ statements! {
     SAVE_COUNTERS = "save_counters";
     SAVE_MESSAGE = "save_message";
     SAVE_SESSION = "save_session";
+    SAVE_SESSION_COUNTS = "save_session_counts";
     SET_METADATA = "set_metadata";
     SKIP_GENERATIONS = "skip_generations";
     STATS = "stats";

@@ -14,7 +14,8 @@ use super::rows;
 use super::sessions::{SessionRow, Sessions};
 use super::statements::{
     INSERT_ATTEMPT, LOAD_COUNTERS, LOAD_MESSAGE, LOAD_SESSION_BY_ID, LOAD_SESSION_BY_KEY,
-    LOAD_SESSION_BY_NUM, SAVE_COUNTERS, SAVE_MESSAGE, SAVE_SESSION, TRIM_ATTEMPTS,
+    LOAD_SESSION_BY_NUM, SAVE_COUNTERS, SAVE_MESSAGE, SAVE_SESSION, SAVE_SESSION_COUNTS,
+    TRIM_ATTEMPTS,
 };
 use super::transition::{MessageRow, Step, is_backlog};
 use crate::error::StoreError;
@@ -87,35 +88,10 @@ impl Work {
     pub(super) fn store_changes(&mut self) -> Result<(), StoreError> {
         for num in self.sessions.take_changed() {
             // One that was deleted is not held any more.
-            let Some(row) = self.sessions.storing(num) else {
-                continue;
-            };
-            self.db.run(
-                SAVE_SESSION,
-                params![
-                    row.num,
-                    row.life.as_str(),
-                    row.close_depth.map(|depth| depth.as_str()),
-                    row.drain_until.map(|at| at.0),
-                    row.reopen,
-                    row.epoch.0,
-                    row.project.take(),
-                    row.cwd.take(),
-                    row.prompt.take(),
-                    row.prompt_number,
-                    row.active_at.0,
-                    row.next_seq.0,
-                    row.pending,
-                    row.dead,
-                    row.success_at.map(|at| at.0),
-                    row.consecutive_failures,
-                    row.last_error.take(),
-                    row.failing,
-                    row.usage.input_tokens,
-                    row.usage.output_tokens,
-                    row.usage.cost_usd,
-                ],
-            )?;
+            if let Some(row) = self.sessions.storing(num) {
+                save_session(&self.db, row)?;
+                row.set_stored();
+            }
         }
         if self.stored != Some(self.counters) {
             self.db.run(SAVE_COUNTERS, self.counters.values())?;
@@ -251,4 +227,51 @@ impl Work {
         }
         Ok(())
     }
+}
+
+fn save_session(db: &Db, row: &SessionRow) -> Result<(), StoreError> {
+    if row.differs_in_counts_only() {
+        return db.run(
+            SAVE_SESSION_COUNTS,
+            params![
+                row.num,
+                row.active_at.0,
+                row.next_seq.0,
+                row.pending,
+                row.dead,
+                row.success_at.map(|at| at.0),
+                row.consecutive_failures,
+                row.usage.input_tokens,
+                row.usage.output_tokens,
+                row.usage.cost_usd,
+            ],
+        );
+    }
+    db.run(
+        SAVE_SESSION,
+        params![
+            row.num,
+            row.life.as_str(),
+            row.close_depth.map(|depth| depth.as_str()),
+            row.drain_until.map(|at| at.0),
+            row.reopen,
+            row.epoch.0,
+            row.project,
+            row.cwd,
+            row.prompt,
+            row.prompt_number,
+            row.active_at.0,
+            row.next_seq.0,
+            row.pending,
+            row.dead,
+            row.success_at.map(|at| at.0),
+            row.consecutive_failures,
+            row.last_error,
+            row.failing,
+            row.is_unfinished(),
+            row.usage.input_tokens,
+            row.usage.output_tokens,
+            row.usage.cost_usd,
+        ],
+    )
 }

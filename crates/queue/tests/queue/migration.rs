@@ -65,7 +65,7 @@ async fn file_of_the_first_schema_keeps_all_that_is_in_it() {
     write_first_schema(&path).await;
     let store = open(&path).await;
     let info = store.info().await.expect("the store is described");
-    assert_eq!(info.schema_version, 3);
+    assert_eq!(info.schema_version, 4);
     let found = store.verify().await.expect("the store is checked");
     assert!(found.is_sound(), "{found:?}");
 

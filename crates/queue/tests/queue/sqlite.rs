@@ -78,7 +78,7 @@ async fn writer_has_its_pragmas() {
             info.pragmas
         );
     }
-    assert_eq!((info.engine.as_str(), info.schema_version), ("sqlite", 3));
+    assert_eq!((info.engine.as_str(), info.schema_version), ("sqlite", 4));
     assert!(info.size_bytes > 0 && !info.engine_version.is_empty());
 }
 
@@ -239,7 +239,7 @@ async fn unknown_schema_is_not_opened() {
         match opened {
             Err(error @ OpenError::Newer { .. }) => {
                 let text = error.to_string();
-                assert!(text.contains("999") && text.contains("knows 3"), "{text}");
+                assert!(text.contains("999") && text.contains("knows 4"), "{text}");
             }
             other => panic!("{:?}", other.err()),
         }
