@@ -16,6 +16,10 @@ use super::table::Table;
 /// Bytes of a payload: the depth is what matters here, and the files are to be built in time.
 const PAYLOAD: &str = r#"{"text":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}"#;
 
+/// Sessions that are filled by turns, before the next ones are: as many as the writer remembers, and
+/// enough that a session's messages are far from each other in the file.
+const TOGETHER: usize = 1_000;
+
 /// Two homes whose queues differ in depth alone.
 pub(super) struct Pair {
     /// How the sessions are, for the table.
@@ -42,7 +46,10 @@ impl Home {
             .collect();
         let store = load::open_to_fill(&home.queue()).await?;
         load::ids(&store, &sessions).await?;
-        load::fill(&store, &sessions, pending, PAYLOAD).await?;
+        for chunk in sessions.chunks(TOGETHER) {
+            let events = pending * chunk.len() / sessions.len();
+            load::fill(&store, chunk, events, PAYLOAD).await?;
+        }
         store.close().await;
         Ok(home)
     }

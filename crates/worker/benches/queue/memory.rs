@@ -17,7 +17,7 @@ const MOST_MIB: f64 = 20.0;
 /// How long a worker may take to have looked at all of its sessions.
 const QUIET_LIMIT: Duration = Duration::from_secs(60);
 /// Without any processor time for so long, it has.
-const QUIET: Duration = Duration::from_millis(1500);
+const QUIET: Duration = Duration::from_secs(1);
 
 pub(super) async fn measure(
     sizes: &Sizes,
@@ -26,45 +26,48 @@ pub(super) async fn measure(
     table: &mut Table,
 ) -> anyhow::Result<()> {
     let empty = Home::build(dir.join("empty"), 0, 0).await?;
-    for pair in pairs {
-        let of = |home: &Home| {
-            let child = Child::start(Role::Resting, home)?;
-            let mib = resident_mib(child.pid())?;
-            child.end()?;
-            Ok(mib)
-        };
-        let what = format!("memory of the queue, {}", pair.name);
-        repeat(sizes.repeats, &what, &empty, pair, table, of)?;
+    tokio::task::block_in_place(|| {
+        compare("the queue", sizes.repeats, &empty, pairs, table, child_mib)?;
+        // A worker takes seconds to come to rest, and its memory hardly varies.
+        compare("a worker", 1, &empty, pairs, table, worker_mib)
+    })
+}
+
+fn compare(
+    what: &str,
+    repeats: usize,
+    empty: &Home,
+    pairs: &[Pair],
+    table: &mut Table,
+    mib_of: fn(&Home) -> anyhow::Result<f64>,
+) -> anyhow::Result<()> {
+    let mut without = Vec::new();
+    let mut with: Vec<_> = pairs.iter().map(|_| Vec::new()).collect();
+    for _ in 0..repeats {
+        without.push(mib_of(empty)?);
+        for (with, pair) in with.iter_mut().zip(pairs) {
+            with.push(mib_of(&pair.big)?);
+        }
     }
-    for pair in pairs {
-        let what = format!("memory of a worker, {}", pair.name);
-        repeat(1, &what, &empty, pair, table, worker_mib)?;
+    for (with, pair) in with.iter().zip(pairs) {
+        table.row(Row {
+            what: &format!("memory of {what}, {}", pair.name),
+            measured: format!("{:.1} MiB", median(with.clone())),
+            beside: format!("empty {:.1} MiB", median(without.clone())),
+            figures: with.iter().zip(&without).map(|(a, b)| a - b).collect(),
+            unit: "MiB",
+            goal: Goal::AtMost(MOST_MIB),
+        });
     }
     Ok(())
 }
 
-fn repeat(
-    repeats: usize,
-    what: &str,
-    empty: &Home,
-    pair: &Pair,
-    table: &mut Table,
-    of: impl Fn(&Home) -> anyhow::Result<f64>,
-) -> anyhow::Result<()> {
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    for _ in 0..repeats {
-        without.push(tokio::task::block_in_place(|| of(empty))?);
-        with.push(tokio::task::block_in_place(|| of(&pair.big))?);
-    }
-    table.row(Row {
-        what,
-        measured: format!("{:.1} MiB", median(with.clone())),
-        beside: format!("empty {:.1} MiB", median(without.clone())),
-        figures: with.iter().zip(&without).map(|(a, b)| a - b).collect(),
-        unit: "MiB",
-        goal: Goal::AtMost(MOST_MIB),
-    });
-    Ok(())
+/// Of a process that has the queue alone, after a few claims.
+fn child_mib(home: &Home) -> anyhow::Result<f64> {
+    let child = Child::start(Role::Resting, home)?;
+    let mib = resident_mib(child.pid())?;
+    child.end()?;
+    Ok(mib)
 }
 
 /// Of a worker that has taken up all sessions, with a generator in each that never ends.

@@ -108,6 +108,10 @@ fn measure(sizes: &Sizes, rows: &[String]) -> anyhow::Result<()> {
     let began = Instant::now();
     let dir = tempfile::tempdir()?;
     let mut table = Table::default();
+    println!(
+        "Medians of {} repeats, each in turns with what stands beside it.",
+        sizes.repeats
+    );
     table.head();
     let runtime = runtime()?;
     runtime.block_on(rows_of(sizes, rows, dir.path(), &mut table))?;
