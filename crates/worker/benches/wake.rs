@@ -39,7 +39,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 /// Times of one stretch of rounds, each of an event and a raw commit.
-#[derive(Default)]
 pub(crate) struct Spell {
     /// From the commit of an event to its generator.
     pub(crate) wake: Times,
@@ -71,10 +70,7 @@ pub(crate) async fn measure(spells: usize, rounds: usize) -> anyhow::Result<Vec<
     let sessions = Sessions::start(context);
     let mut measured = Vec::new();
     for spell in 0..spells {
-        let Spell {
-            mut wake,
-            mut commit,
-        } = Spell::default();
+        let (mut wake, mut commit) = (Times::default(), Times::default());
         for round in spell * rounds..(spell + 1) * rounds {
             commit.push(raw.commit(&"x".repeat(1000))?);
             let receipt = store.enqueue(event(round), Clock.now()).await?;

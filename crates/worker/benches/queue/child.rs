@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use sessiond::clock::Clock;
 use sessiond_queue::store::Store as _;
+use sessiond_queue::types::SessionRef;
+use tokio::task::JoinSet;
 
 use super::backlog::{self, Home, Opened};
 use super::load;
@@ -103,7 +105,7 @@ pub(crate) fn main(mut args: impl Iterator<Item = String>) -> anyhow::Result<()>
 
 async fn busy(opened: Opened) -> anyhow::Result<()> {
     let opened = Arc::new(opened);
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     for caller in 0..CALLERS {
         tasks.spawn(work(Arc::clone(&opened), caller));
     }
@@ -128,7 +130,7 @@ async fn work(opened: Arc<Opened>, caller: usize) -> anyhow::Result<()> {
     let payload = load::payload();
     for number in (caller..).step_by(CALLERS) {
         let session = sessions[number % sessions.len()];
-        let event = load::event(sessiond_queue::types::SessionRef::Id(session), &payload);
+        let event = load::event(SessionRef::Id(session), &payload);
         store.enqueue(event, Clock.now()).await?;
         if sessions.len() >= CALLERS || caller == 0 {
             let claim = load::claim(store, session, *generation).await?;

@@ -1,6 +1,5 @@
 //! The counters, and all that the doctor reads of a home, at a small and a big depth.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,7 +66,7 @@ impl Counted {
         let opened = backlog::open(home).await?;
         Ok(Self {
             store: opened.store,
-            layout: layout(home.path()),
+            layout: Layout::at(home.path().to_owned()),
             sessions: opened.sessions.len(),
         })
     }
@@ -88,10 +87,6 @@ impl Counted {
         anyhow::ensure!(report.queue.is_some(), "{:?}", report.problems.store);
         Ok(took)
     }
-}
-
-fn layout(home: &Path) -> Layout {
-    Layout::at(home.to_owned())
 }
 
 /// Times of one repeat.

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use sessiond::clock::Clock;
 use sessiond_queue::store::Store as _;
-use sessiond_queue::types::Claim;
 
 use super::Sizes;
 use super::backlog::{self, Opened, Pair};
@@ -71,7 +70,7 @@ async fn one(opened: &Opened, number: usize) -> anyhow::Result<Duration> {
     } = opened;
     let session = sessions[number % sessions.len()];
     let began = Instant::now();
-    let claim: Claim = load::claim(store, session, *generation).await?;
+    let claim = load::claim(store, session, *generation).await?;
     let took = began.elapsed();
     store.release(load::given_back(&claim), Clock.now()).await?;
     Ok(took)

@@ -11,7 +11,8 @@ use sessiond_queue::ids::{EventId, Generation, SessionId};
 use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store as _;
 use sessiond_queue::types::{
-    Claim, Claimed, Confirm, Effect, Enqueue, NewResult, Release, ReleaseWhy, SessionRef, Usage,
+    Claim, Claimed, Confirm, Effect, Enqueue, NewResult, OpenSession, Release, ReleaseWhy,
+    SessionRef, Usage,
 };
 use tokio::task::JoinSet;
 
@@ -100,7 +101,7 @@ async fn open_session(store: &Queue, session: &SessionRef) -> anyhow::Result<Ses
     match session {
         SessionRef::Id(id) => Ok(*id),
         SessionRef::Key { agent, key } => {
-            let open = sessiond_queue::types::OpenSession {
+            let open = OpenSession {
                 agent: agent.clone(),
                 key: key.clone(),
                 cwd: None,

@@ -76,78 +76,129 @@ const SHORT: Sizes = Sizes {
     wakes: 50,
 };
 
-/// The rows by name, in the order of the table.
-const ROWS: [&str; 8] = [
-    "enqueue", "drain", "both", "depth", "counts", "open", "memory", "wake",
-];
+/// Rows that are measured together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Enqueue,
+    Drain,
+    Both,
+    Depth,
+    Counts,
+    Open,
+    Memory,
+    Wake,
+}
+
+impl Group {
+    /// In the order of the table.
+    const ALL: [Self; 8] = [
+        Self::Enqueue,
+        Self::Drain,
+        Self::Both,
+        Self::Depth,
+        Self::Counts,
+        Self::Open,
+        Self::Memory,
+        Self::Wake,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Enqueue => "enqueue",
+            Self::Drain => "drain",
+            Self::Both => "both",
+            Self::Depth => "depth",
+            Self::Counts => "counts",
+            Self::Open => "open",
+            Self::Memory => "memory",
+            Self::Wake => "wake",
+        }
+    }
+
+    fn named(name: &str) -> anyhow::Result<Self> {
+        let group = Self::ALL.into_iter().find(|group| group.name() == name);
+        group.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            anyhow::anyhow!("no row named {name}: {names}")
+        })
+    }
+}
 
 /// Measures the rows that are named, or all.
 pub(crate) fn run(args: impl Iterator<Item = String>) -> anyhow::Result<()> {
-    let (options, mut rows): (Vec<_>, Vec<_>) = args.partition(|arg| arg.starts_with('-'));
-    for row in &rows {
-        let known = ROWS.contains(&row.as_str());
-        anyhow::ensure!(known, "no row named {row}: {}", ROWS.join(", "));
-    }
-    if rows.is_empty() {
-        rows = ROWS.map(str::to_owned).to_vec();
-    }
+    let (options, names): (Vec<_>, Vec<_>) = args.partition(|arg| arg.starts_with('-'));
     let sizes = match options.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => FULL,
         ["--short"] => SHORT,
         _ => anyhow::bail!("the only option is --short"),
     };
-    measure(&sizes, &rows)
+    let groups: Vec<_> = names
+        .iter()
+        .map(|name| Group::named(name))
+        .collect::<Result<_, _>>()?;
+    measure(&sizes, |group| groups.is_empty() || groups.contains(&group))
 }
 
 /// Every row, with less of everything.
 pub(crate) fn run_short() -> anyhow::Result<()> {
-    measure(&SHORT, &ROWS.map(str::to_owned))
+    measure(&SHORT, |_| true)
 }
 
-fn measure(sizes: &Sizes, rows: &[String]) -> anyhow::Result<()> {
+fn measure(sizes: &Sizes, is_wanted: impl Fn(Group) -> bool) -> anyhow::Result<()> {
     let began = Instant::now();
     let dir = tempfile::tempdir()?;
-    let mut table = Table::default();
     println!(
         "Medians of {} repeats, each in turns with what stands beside it.",
         sizes.repeats
     );
-    table.head();
+    let mut run = Run {
+        sizes,
+        dir: dir.path(),
+        pairs: None,
+        table: Table::default(),
+    };
+    run.table.head();
     let runtime = runtime()?;
-    runtime.block_on(rows_of(sizes, rows, dir.path(), &mut table))?;
-    table.foot();
+    for group in Group::ALL.into_iter().filter(|group| is_wanted(*group)) {
+        runtime.block_on(run.group(group))?;
+    }
+    run.table.foot();
     println!("all of it took {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
 }
 
-async fn rows_of(
-    sizes: &Sizes,
-    rows: &[String],
-    dir: &Path,
-    table: &mut Table,
-) -> anyhow::Result<()> {
-    let mut pairs: Option<[Pair; 2]> = None;
-    for name in ROWS
-        .into_iter()
-        .filter(|name| rows.iter().any(|row| row == name))
-    {
-        if pairs.is_none() && ["depth", "counts", "open", "memory"].contains(&name) {
-            pairs = Some(backlog::build(sizes, dir, table).await?);
+/// What the groups share.
+struct Run<'a> {
+    sizes: &'a Sizes,
+    dir: &'a Path,
+    /// Built for the first that needs them.
+    pairs: Option<[Pair; 2]>,
+    table: Table,
+}
+
+impl Run<'_> {
+    async fn group(&mut self, group: Group) -> anyhow::Result<()> {
+        let needs_backlog = matches!(
+            group,
+            Group::Depth | Group::Counts | Group::Open | Group::Memory
+        );
+        if needs_backlog && self.pairs.is_none() {
+            self.pairs = Some(backlog::build(self.sizes, self.dir, &self.table).await?);
         }
-        let pairs = pairs.as_ref().map_or(&[][..], |pairs| &pairs[..]);
+        let (sizes, dir, table) = (self.sizes, self.dir, &mut self.table);
+        let pairs = self.pairs.as_ref().map_or(&[][..], |pairs| &pairs[..]);
         disk::note(table, dir)?;
-        match name {
-            "enqueue" => enqueue::measure(sizes, dir, table).await?,
-            "drain" => drain::measure(sizes, dir, table).await?,
-            "both" => both::measure(sizes, dir, table).await?,
-            "depth" => depth::measure(sizes, pairs, table).await?,
-            "counts" => counts::measure(sizes, pairs, table).await?,
-            "open" => open::measure(sizes, pairs, table).await?,
-            "memory" => memory::measure(sizes, dir, pairs, table).await?,
-            _ => wakes::measure(sizes, table).await?,
+        match group {
+            Group::Enqueue => enqueue::measure(sizes, dir, table).await,
+            Group::Drain => drain::measure(sizes, dir, table).await,
+            Group::Both => both::measure(sizes, dir, table).await,
+            Group::Depth => depth::measure(sizes, pairs, table).await,
+            Group::Counts => counts::measure(sizes, pairs, table).await,
+            Group::Open => open::measure(sizes, pairs, table).await,
+            Group::Memory => memory::measure(sizes, dir, pairs, table).await,
+            Group::Wake => wakes::measure(sizes, table).await,
         }
     }
-    Ok(())
 }
 
 /// As the worker's: two threads, and its allocator.
