@@ -1,4 +1,11 @@
-//! What `/proc` says of a process.
+//! What `/proc` says of a process, and of all.
+
+/// Time of all processors together since the machine started, in clock ticks.
+#[derive(Clone, Copy)]
+pub(crate) struct Ticks {
+    pub(crate) busy: u64,
+    pub(crate) idle: u64,
+}
 
 /// A figure in KiB of a file of `/proc`, such as `VmRSS:` of `status`.
 pub(crate) fn kib(pid: u32, file: &str, name: &str) -> anyhow::Result<f64> {
@@ -11,9 +18,35 @@ pub(crate) fn kib(pid: u32, file: &str, name: &str) -> anyhow::Result<f64> {
 
 /// User and system time of a process in clock ticks.
 pub(crate) fn ticks(pid: u32) -> anyhow::Result<u64> {
+    times(pid, 2)
+}
+
+/// The same and that of its children that have ended.
+pub(crate) fn ticks_with_children(pid: u32) -> anyhow::Result<u64> {
+    times(pid, 4)
+}
+
+/// The first of a process's times: user, system, and those of its ended children.
+fn times(pid: u32, count: usize) -> anyhow::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name may hold anything; the fields after it are counted from its end.
     let after_name = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+    sum(after_name.split_whitespace().skip(11).take(count))
+}
+
+/// What all processors did; what other machines took of them is busy.
+pub(crate) fn all_ticks() -> anyhow::Result<Ticks> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().unwrap_or_default();
+    let fields: Vec<&str> = line.split_whitespace().skip(1).take(8).collect();
+    anyhow::ensure!(fields.len() == 8, "/proc/stat begins with {line:?}");
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    let idle = sum(fields[3..5].iter().copied())?;
+    let busy = sum(fields.iter().copied())? - idle;
+    Ok(Ticks { busy, idle })
+}
+
+fn sum<'a>(fields: impl Iterator<Item = &'a str>) -> anyhow::Result<u64> {
+    let numbers: Result<Vec<u64>, _> = fields.map(str::parse).collect();
+    Ok(numbers?.iter().sum())
 }

@@ -1,4 +1,4 @@
-//! What the disk does by itself: 4 KiB appended and synced; and how busy the machine is.
+//! What the disk does by itself: 4 KiB appended and synced.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -23,23 +23,9 @@ pub(super) fn note(table: &Table, dir: &Path) -> anyhow::Result<()> {
     }
     std::fs::remove_file(path)?;
     table.note(&format!(
-        "(4 KiB and fdatasync: p50 {}, p99 {}; {} processes beside this one want a processor)",
+        "(4 KiB and fdatasync: p50 {}, p99 {})",
         us(times.median()),
-        us(times.percentile(99)),
-        others()?
+        us(times.percentile(99))
     ));
     Ok(())
-}
-
-/// Threads that run or want to, without this one. With as many as processors, whoever waits for the
-/// disk then waits for a processor too, and the figures are not to be judged by.
-fn others() -> anyhow::Result<usize> {
-    let load = std::fs::read_to_string("/proc/loadavg")?;
-    let running = load
-        .split_whitespace()
-        .nth(3)
-        .and_then(|field| field.split('/').next());
-    let running =
-        running.ok_or_else(|| anyhow::anyhow!("/proc/loadavg has no field of threads"))?;
-    Ok(running.parse::<usize>()?.saturating_sub(1))
 }

@@ -6,6 +6,7 @@
 
 mod backlog;
 mod both;
+mod busy;
 pub(crate) mod child;
 mod counts;
 mod depth;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use self::backlog::Pair;
+use self::busy::Watch;
 use self::table::Table;
 
 /// How much of everything.
@@ -188,16 +190,19 @@ impl Run<'_> {
         let (sizes, dir, table) = (self.sizes, self.dir, &mut self.table);
         let pairs = self.pairs.as_ref().map_or(&[][..], |pairs| &pairs[..]);
         disk::note(table, dir)?;
+        let watch = Watch::start()?;
         match group {
-            Group::Enqueue => enqueue::measure(sizes, dir, table).await,
-            Group::Drain => drain::measure(sizes, dir, table).await,
-            Group::Both => both::measure(sizes, dir, table).await,
-            Group::Depth => depth::measure(sizes, pairs, table).await,
-            Group::Counts => counts::measure(sizes, pairs, table).await,
-            Group::Open => open::measure(sizes, pairs, table).await,
-            Group::Memory => memory::measure(sizes, dir, pairs, table).await,
-            Group::Wake => wakes::measure(sizes, table).await,
+            Group::Enqueue => enqueue::measure(sizes, dir, table).await?,
+            Group::Drain => drain::measure(sizes, dir, table).await?,
+            Group::Both => both::measure(sizes, dir, table).await?,
+            Group::Depth => depth::measure(sizes, pairs, table).await?,
+            Group::Counts => counts::measure(sizes, pairs, table).await?,
+            Group::Open => open::measure(sizes, pairs, table).await?,
+            Group::Memory => memory::measure(sizes, dir, pairs, table).await?,
+            Group::Wake => wakes::measure(sizes, table).await?,
         }
+        table.others(watch.others_percent()?);
+        Ok(())
     }
 }
 

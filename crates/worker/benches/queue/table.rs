@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::busy::is_too_much;
 use crate::stats::median;
 
 /// What a figure has to be.
@@ -36,6 +37,8 @@ pub(super) struct Row<'a> {
 pub(super) struct Table {
     rows: usize,
     reached: usize,
+    /// The most that others took of the machine while a group was measured, in percent.
+    others: u64,
 }
 
 impl Table {
@@ -77,8 +80,24 @@ impl Table {
         println!("  {text}");
     }
 
+    /// Notes what others took of the machine while the rows before were measured.
+    pub(super) fn others(&mut self, percent: u64) {
+        self.others = self.others.max(percent);
+        let verdict = if is_too_much(percent) {
+            ": too much, the figures above are NOT TO BE JUDGED BY"
+        } else {
+            ""
+        };
+        self.note(&format!(
+            "(others took {percent} % of the processors{verdict})"
+        ));
+    }
+
     pub(super) fn foot(&self) {
         println!("{} of {} goals reached", self.reached, self.rows);
+        if is_too_much(self.others) {
+            println!("The machine was busy: measure again what is marked so.");
+        }
     }
 }
 
