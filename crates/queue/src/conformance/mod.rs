@@ -12,6 +12,7 @@ pub mod claim;
 pub mod close;
 pub mod enqueue;
 pub mod failing;
+pub mod fence;
 pub mod listing;
 pub mod retention;
 pub mod session;
@@ -73,11 +74,6 @@ macro_rules! conformance_tests {
             settle {
                 confirm_stores_results_checkpoint_and_usage
                 confirm_without_checkpoint_keeps_it
-                second_confirm_is_lost
-                fence_of_another_generation_is_lost
-                fence_of_another_epoch_is_lost
-                fence_of_an_earlier_attempt_is_lost
-                lost_confirm_stores_nothing
                 oversize_results_leave_the_claim
                 oversize_checkpoint_leaves_the_claim
                 retry_is_dead_at_the_last_attempt
@@ -87,6 +83,11 @@ macro_rules! conformance_tests {
                 failures_are_counted_until_a_confirm
                 session_release_gives_back_its_claim
                 close_mark_does_not_take_a_claim
+            }
+            fence {
+                late_end_of_a_claim_that_is_over_changes_nothing
+                end_with_a_fence_of_another_claim_changes_nothing
+                late_ends_beside_a_live_one_change_nothing
             }
             backlog {
                 rescue_returns_claims_of_earlier_generations

@@ -1,13 +1,13 @@
-//! Behaviour of confirm and release: fences, results, attempts.
+//! Behaviour of confirm and release: results, attempts. Those that come too late are in `fence`.
 
 use super::LIMITS;
 use super::bench::{Bench, NOW, confirm_of, event, result};
+use super::fence::assert_lost;
 use crate::error::SettleError;
-use crate::ids::{ClaimSeq, Epoch, Generation, MessageId, ResultId, Timestamp};
+use crate::ids::{ResultId, Timestamp};
 use crate::limits::REASON_KEPT_BYTES;
 use crate::types::{
-    Claim, CloseDepth, Confirm, NewResult, ReleaseWhy, Released, ResultFilter, State, StoredResult,
-    Usage,
+    CloseDepth, Confirm, NewResult, ReleaseWhy, Released, ResultFilter, State, StoredResult, Usage,
 };
 
 fn retry(reason: &str) -> ReleaseWhy {
@@ -97,87 +97,6 @@ pub async fn confirm_without_checkpoint_keeps_it(q: &Bench) {
         .await
         .expect("the checkpoint is read");
     assert_eq!(checkpoint.as_deref(), Some("1"));
-}
-
-async fn assert_lost(q: &Bench, claim: &Claim) {
-    let (before, left) = (q.message(claim.message.id).await, results(q).await);
-    let confirmed = q.store.confirm(confirm_of(claim), NOW).await;
-    assert!(matches!(confirmed, Err(SettleError::ClaimLost(id)) if id == claim.message.id));
-    let released = q.release(claim, retry("late")).await;
-    assert!(matches!(released, Err(SettleError::ClaimLost(id)) if id == claim.message.id));
-    assert_eq!(
-        (q.message(claim.message.id).await, results(q).await),
-        (before, left)
-    );
-}
-
-/// A claim ends once.
-pub async fn second_confirm_is_lost(q: &Bench) {
-    let session = q.put(event("a")).await.session;
-    let claim = q.claim(session).await;
-    q.confirm(&claim).await;
-    assert_lost(q, &claim).await;
-}
-
-/// A claim of another run of the worker is not this one's.
-pub async fn fence_of_another_generation_is_lost(q: &Bench) {
-    let session = q.put(event("a")).await.session;
-    let mut claim = q.claim(session).await;
-    claim.fence.generation = Generation(q.owner.0 + 1);
-    assert_lost(q, &claim).await;
-}
-
-/// The epoch is the message's.
-pub async fn fence_of_another_epoch_is_lost(q: &Bench) {
-    let session = q.put(event("a")).await.session;
-    let mut claim = q.claim(session).await;
-    claim.fence.epoch = Epoch(1);
-    assert_lost(q, &claim).await;
-}
-
-/// The generator that was given up comes back while its successor is at work.
-pub async fn fence_of_an_earlier_attempt_is_lost(q: &Bench) {
-    let session = q.put(event("a")).await.session;
-    let first = q.claim(session).await;
-    q.release(&first, give_back())
-        .await
-        .expect("the claim is released");
-    let second = q.claim(session).await;
-    assert!(
-        second.fence.claim_seq > first.fence.claim_seq,
-        "no number is used twice"
-    );
-    assert_lost(q, &first).await;
-    q.confirm(&second).await;
-}
-
-/// A message that is not there is a lost claim too.
-pub async fn lost_confirm_stores_nothing(q: &Bench) {
-    let session = q.put(event("a")).await.session;
-    let mut claim = q.claim(session).await;
-    claim.message.id = MessageId(99);
-    let confirm = Confirm {
-        checkpoint: Some("{}".to_owned()),
-        usage: Usage {
-            input_tokens: 1,
-            ..Usage::default()
-        },
-        ..confirm_of(&claim)
-    };
-    let lost = q.store.confirm(confirm.clone(), NOW).await;
-    assert!(matches!(lost, Err(SettleError::ClaimLost(MessageId(99)))));
-    let mut unknown = confirm;
-    unknown.fence.claim_seq = ClaimSeq(99);
-    assert!(q.store.confirm(unknown, NOW).await.is_err());
-    assert_eq!(results(q).await, []);
-    assert_eq!(
-        q.store
-            .checkpoint(session)
-            .await
-            .expect("the checkpoint is read"),
-        None
-    );
-    assert_eq!(q.session(session).await.usage, Usage::default());
 }
 
 /// The limit itself is allowed; a byte more stores nothing and leaves the claim.
@@ -330,7 +249,7 @@ pub async fn session_release_gives_back_its_claim(q: &Bench) {
     let release = || q.store.release_session(session, "aborted", NOW);
     assert_eq!(release().await.expect("the session is released"), 1);
     assert_eq!(release().await.expect("the session is released"), 0);
-    assert_lost(q, &claim).await;
+    assert_lost(q, &claim, "aborted").await;
     let again = q.claim(session).await;
     assert_eq!(
         (again.message.id, again.message.attempt),

@@ -36,6 +36,7 @@ fn every_behaviour_of_the_suite_is_run() {
         ("enqueue", include_str!("../../src/conformance/enqueue.rs")),
         ("claim", include_str!("../../src/conformance/claim.rs")),
         ("settle", include_str!("../../src/conformance/settle.rs")),
+        ("fence", include_str!("../../src/conformance/fence.rs")),
         ("backlog", include_str!("../../src/conformance/backlog.rs")),
         ("session", include_str!("../../src/conformance/session.rs")),
         ("close", include_str!("../../src/conformance/close.rs")),
