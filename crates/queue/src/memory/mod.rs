@@ -53,6 +53,16 @@ impl MemoryStore {
     }
 }
 
+/// A queue of its own, which goes on from where this one is.
+impl Clone for MemoryStore {
+    fn clone(&self) -> Self {
+        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            model: Mutex::new(model.clone()),
+        }
+    }
+}
+
 #[async_trait]
 impl Store for MemoryStore {
     async fn begin_generation(

@@ -15,7 +15,7 @@ use crate::types::{
 use crate::validate::{self, kept};
 
 /// All of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) limits: Limits,
     pub(super) closed: bool,
@@ -36,7 +36,7 @@ pub(super) struct Model {
 }
 
 /// A session; its counts are filled in when it is read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SessionEntry {
     pub(super) session: Session,
     pub(super) reopen: bool,
@@ -47,7 +47,7 @@ pub(super) struct SessionEntry {
 }
 
 /// A message, with what its reader does not see.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct MessageEntry {
     pub(super) message: Message,
     pub(super) dedup_key: Option<String>,

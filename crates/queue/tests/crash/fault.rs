@@ -24,7 +24,8 @@ use uuid::Uuid;
 use crate::check::{goes_on, violations};
 use crate::disk::{Call, Disk, Fault, Pragma, SMALL};
 use crate::load::{LIMITS, Load, NOW, Note, begin, event};
-use crate::random::{Random, number_from, seed};
+use crate::random::Random;
+use crate::seed::{number_from, seed};
 use crate::vfs::Watch;
 
 const FAULTS: u64 = 30;

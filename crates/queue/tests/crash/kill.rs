@@ -16,7 +16,8 @@ use sessiond_queue::store::Store;
 use crate::check::{goes_on, violations};
 use crate::child;
 use crate::load::{LIMITS, Load, Note, begin};
-use crate::random::{Random, number_from, seed};
+use crate::random::Random;
+use crate::seed::{number_from, seed};
 
 const TEST: &str = "kill::acknowledged_is_there_after_a_kill";
 

@@ -18,5 +18,7 @@ mod kill;
 mod load;
 mod power;
 mod random;
+#[path = "../support/seed.rs"]
+mod seed;
 mod system;
 mod vfs;

@@ -13,7 +13,8 @@ use crate::check::{goes_on, violations};
 use crate::disk::{Call, Disk, Fault, Operation, Pragma, SMALL};
 use crate::image::{self, Unsynced};
 use crate::load::{LIMITS, Load, Note, begin};
-use crate::random::{Random, number_from, seed};
+use crate::random::Random;
+use crate::seed::{number_from, seed};
 use crate::vfs::Watch;
 
 const IMAGES: u64 = 120;

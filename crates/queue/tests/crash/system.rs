@@ -17,7 +17,8 @@ use sessiond_queue::store::Store;
 use crate::check::{goes_on, violations};
 use crate::child;
 use crate::load::{LIMITS, Load, NOW, Note, begin, event};
-use crate::random::{Random, seed};
+use crate::random::Random;
+use crate::seed::seed;
 
 /// What the log may still grow by: less than the load writes in a few rounds.
 const ROOM_BYTES: u64 = 50_000;

@@ -1,9 +1,12 @@
 //! The queue's integration tests: the conformance suite over both stores, what is SQLite's alone
-//! (the file, its history of attempts, its migration, its shrinking), and the two compared with each other.
+//! (the file, its history of attempts, its migration, its shrinking), and the two compared by random
+//! walks (`model`).
 
 mod conformance;
-mod differential;
 mod history;
 mod migration;
+mod model;
+#[path = "../support/seed.rs"]
+mod seed;
 mod shrink;
 mod sqlite;
