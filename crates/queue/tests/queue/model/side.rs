@@ -104,6 +104,12 @@ impl<S: Store> Side<S> {
         })
     }
 
+    /// How many claims wait for a rescue.
+    pub(super) fn stale_claims(&self) -> usize {
+        let of_others = |given: &&Given| !given.over && given.fence.generation < self.owner;
+        self.claims.iter().filter(of_others).count()
+    }
+
     /// Replaces session ids by the order they came up in.
     pub(super) fn named(&self, said: &str) -> String {
         const ID: &str = "SessionId(";

@@ -143,6 +143,8 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 pub(super) struct Chances {
     pub(super) sessions: usize,
     pub(super) open_claims: usize,
+    /// Those of them that an earlier generation holds.
+    pub(super) stale_claims: usize,
     pub(super) claims: usize,
     pub(super) dead: usize,
     pub(super) closing: bool,
@@ -173,7 +175,10 @@ fn acts(there: &Chances) -> BoxedStrategy<Act> {
         ),
         (if_any(10, there.claims), settle(OfClaim::Any, there.claims)),
         (2, session.clone().prop_map(Act::ReleaseSession).boxed()),
-        (4, Just(Act::Rescue).boxed()),
+        (
+            2 + if_any(12, there.stale_claims),
+            Just(Act::Rescue).boxed(),
+        ),
         (2, message(State::Claimed).prop_map(Act::Cancel).boxed()),
         (1, session.clone().prop_map(Act::CancelSession).boxed()),
         (
@@ -222,7 +227,10 @@ fn acts(there: &Chances) -> BoxedStrategy<Act> {
             if_any(4, usize::from(there.closing)) + 1,
             session.prop_map(Act::FinishClose).boxed(),
         ),
-        (3, Just(Act::NextGeneration).boxed()),
+        (
+            2 + if_any(3, there.open_claims),
+            Just(Act::NextGeneration).boxed(),
+        ),
         (
             2,
             any::<bool>()
