@@ -3,118 +3,19 @@
 //! A step that was answered has happened, one that was never asked for or was refused has not, and
 //! one that was only asked for may have, as a whole.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use sessiond_queue::ids::{MessageId, ResultId, SessionId, Timestamp};
+use sessiond_queue::ids::{MessageId, ResultId, Timestamp};
 use sessiond_queue::limits::ATTEMPTS_KEPT;
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{
-    AttemptOutcome, Claimed, Message, MessageFilter, NewResult, ResultFilter, State,
+    AttemptOutcome, Claimed, Message, MessageFilter, NewResult, ResultFilter, State, Usage,
 };
 use uuid::Uuid;
 
-use crate::load::{AGENT, Note, Step, payload, results};
-
-/// What the notes say of one event.
-#[derive(Default)]
-struct Known {
-    key: String,
-    /// Message and place, once they were answered.
-    place: Option<(i64, i64)>,
-    /// The highest place of its session that was answered before it was asked for.
-    behind: i64,
-    /// Asked for, and neither answered nor refused.
-    open: HashSet<&'static str>,
-    /// The last step that was answered and decides its state.
-    settled: Option<State>,
-    /// Retries that were answered, and that were asked for and not refused.
-    retries: usize,
-    retries_max: usize,
-    holder: Option<i64>,
-}
-
-/// What the notes say.
-struct Notes {
-    events: HashMap<Uuid, Known>,
-    generation: i64,
-    claim_max: i64,
-    found: Vec<String>,
-}
-
-impl Notes {
-    fn new<'n>(notes: impl IntoIterator<Item = &'n Note>) -> Self {
-        let mut read = Self {
-            events: HashMap::new(),
-            generation: 0,
-            claim_max: 0,
-            found: Vec::new(),
-        };
-        let (mut last, mut claims) = (HashMap::<String, i64>::new(), HashSet::new());
-        for note in notes {
-            match note {
-                Note::Generation(generation) => {
-                    if *generation <= read.generation {
-                        read.found.push(format!("generation {generation} again"));
-                    }
-                    read.generation = *generation;
-                }
-                Note::Asked(event, step) => {
-                    let known = read.events.entry(*event).or_default();
-                    known.open.insert(step.word());
-                    if let Step::Enqueue { key, .. } = step {
-                        known.key.clone_from(key);
-                        known.behind = last.get(key).copied().unwrap_or_default();
-                    } else {
-                        known.holder = None;
-                    }
-                    known.retries_max += usize::from(*step == Step::Retry);
-                }
-                Note::Refused(event, step) => {
-                    let known = read.events.entry(*event).or_default();
-                    known.open.remove(step.word());
-                    known.retries_max -= usize::from(*step == Step::Retry);
-                }
-                Note::Done(event, step) => {
-                    let generation = read.generation;
-                    let known = read.events.entry(*event).or_default();
-                    known.open.remove(step.word());
-                    match step {
-                        Step::Enqueue { key, message, seq } => {
-                            known.place = Some((*message, *seq));
-                            let last = last.entry(key.clone()).or_default();
-                            *last = (*last).max(*seq);
-                        }
-                        Step::Claim(number) => {
-                            read.claim_max = read.claim_max.max(*number);
-                            if !claims.insert(*number) || known.holder == Some(generation) {
-                                read.found.push(format!("claim {number} of {event} twice"));
-                            }
-                            known.holder = Some(generation);
-                        }
-                        Step::Confirm => known.settled = Some(State::Done),
-                        Step::Poison => known.settled = Some(State::Dead),
-                        Step::Cancel => known.settled = Some(State::Cancelled),
-                        Step::Retry => known.retries += 1,
-                    }
-                }
-            }
-        }
-        read
-    }
-}
-
-impl Step {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Enqueue { .. } => "enqueue",
-            Self::Claim(_) => "claim",
-            Self::Confirm => "confirm",
-            Self::Retry => "retry",
-            Self::Poison => "poison",
-            Self::Cancel => "cancel",
-        }
-    }
-}
+use crate::known::{Known, KnownSession, Notes, There};
+use crate::load::{AGENT, payload, results};
+use crate::notes::Note;
 
 /// All that is wrong with a store after the steps of these notes.
 pub(crate) async fn violations<'n>(
@@ -136,112 +37,228 @@ pub(crate) async fn violations<'n>(
 
 type Error = Box<dyn std::error::Error>;
 
+/// What is stored, by its event and by its message.
+struct Stored {
+    messages: HashMap<Uuid, Message>,
+    results: HashMap<MessageId, Vec<NewResult>>,
+}
+
 async fn check(store: &dyn Store, notes: &Notes, found: &mut Vec<String>) -> Result<(), Error> {
-    let messages = all_messages(store).await?;
-    let mut made = all_results(store).await?;
-    let mut stored = HashSet::new();
-    let mut sessions: BTreeMap<SessionId, Vec<&Message>> = BTreeMap::new();
-    for message in &messages {
+    let mut stored = Stored {
+        messages: HashMap::new(),
+        results: all_results(store).await?,
+    };
+    for message in all_messages(store).await? {
         let event = message.event_id.0;
-        if !stored.insert(event) {
+        match notes.events.get(&event) {
+            None => found.push(format!("{event} was never asked for")),
+            Some(known) => check_message(store, &message, known, found).await?,
+        }
+        if stored.messages.insert(event, message).is_some() {
             found.push(format!("{event} is there twice"));
         }
-        let Some(known) = notes.events.get(&event) else {
-            found.push(format!("{event} was never asked for"));
-            continue;
-        };
-        sessions.entry(message.session).or_default().push(message);
-        let place = (message.id.0, message.seq.0);
-        if known.place.is_none() && !known.open.contains("enqueue") {
-            found.push(format!("{event} was refused and is there"));
-        }
-        if known.place.is_some_and(|answered| answered != place) {
-            found.push(format!("{event} is at {place:?}, not {:?}", known.place));
-        }
-        if message.seq.0 <= known.behind {
-            found.push(format!("{event} is not behind {}", known.behind));
-        }
-        if message.payload != payload(event) {
-            found.push(format!("{event} has another payload"));
-        }
-        check_state(message, known, found);
-        let results = made.remove(&message.id).unwrap_or_default();
-        let wanted = match message.state {
-            State::Done => self::results(event),
-            _ => Vec::new(),
-        };
-        if results != wanted {
-            found.push(format!("{event}, {:?}: results {results:?}", message.state));
-        }
-        let history = store.attempts(message.id).await?;
-        let retries = history
-            .iter()
-            .filter(|attempt| attempt.outcome == AttemptOutcome::Retry)
-            .count();
-        let retries_min = if history.len() < ATTEMPTS_KEPT {
-            known.retries
-        } else {
-            0
-        };
-        if !(retries_min..=known.retries_max).contains(&retries) {
-            found.push(format!("{event}: {retries} retries, not {retries_min}"));
-        }
     }
-    if !made.is_empty() {
-        found.push(format!("results of nothing: {made:?}"));
-    }
+    let mut gone = Gone::default();
     for (event, known) in &notes.events {
-        if known.place.is_some() && !stored.contains(event) {
-            found.push(format!("{event} was acknowledged and is not there"));
+        let message = stored.messages.get(event);
+        check_results(*event, known, message, &mut stored.results, found);
+        if message.is_none() {
+            gone.count(*event, known, found);
         }
     }
-    for (session, messages) in sessions {
-        check_session(store, session, &messages, notes, found).await?;
+    gone.check(notes, found);
+    if !stored.results.is_empty() {
+        found.push(format!("results of nothing: {:?}", stored.results));
+    }
+    for (key, known) in &notes.sessions {
+        check_session(store, key, known, notes, &stored, found).await?;
     }
     Ok(())
 }
 
-fn check_state(message: &Message, known: &Known, found: &mut Vec<String>) {
-    let possible = match message.state {
-        State::Pending | State::Claimed => known.settled.is_none(),
-        State::Done => known.settled == Some(State::Done) || known.may_be("confirm"),
-        State::Dead => known.settled == Some(State::Dead) || known.may_be("poison"),
-        State::Cancelled => known.settled == Some(State::Cancelled) || known.may_be("cancel"),
-    };
-    if !possible {
-        found.push(format!(
-            "{} is {:?}, after {:?} and perhaps {:?}",
-            message.event_id, message.state, known.settled, known.open
-        ));
-    }
-}
-
-impl Known {
-    fn may_be(&self, step: &str) -> bool {
-        self.settled.is_none() && self.open.contains(step)
-    }
-}
-
-/// Order, checkpoint and usage of a session.
-async fn check_session(
+async fn check_message(
     store: &dyn Store,
-    id: SessionId,
-    messages: &[&Message],
-    notes: &Notes,
+    message: &Message,
+    known: &Known,
     found: &mut Vec<String>,
 ) -> Result<(), Error> {
-    let session = store.session(id).await?.ok_or("a session is missing")?;
-    let key = &session.key;
-    let (mut waiting, mut last_done, mut done) = (None, None, 0);
-    // By id; their places must rise with it, from 1 and without a gap.
-    for (message, seq) in messages.iter().zip(1..) {
-        let event = message.event_id.0;
-        if message.seq.0 != seq {
-            found.push(format!("{key}: {} at place {seq}", message.seq));
+    let event = message.event_id.0;
+    match known.place {
+        None if !known.open.contains("enqueue") => {
+            found.push(format!("{event} was refused and is there"));
         }
-        if session.agent != AGENT || notes.events[&event].key != *key {
-            found.push(format!("{event} is in session {key}"));
+        Some(place)
+            if place.message != message.id.0
+                || (place.seq != message.seq.0 && known.moves_max == 0)
+                || place.seq > message.seq.0 =>
+        {
+            let is = (message.id, message.seq);
+            found.push(format!("{event} is at {is:?}, not {place:?}"));
         }
+        _ => {}
+    }
+    if message.seq.0 <= known.behind {
+        found.push(format!("{event} is not behind {}", known.behind));
+    }
+    if message.payload != payload(event) {
+        found.push(format!("{event} has another payload"));
+    }
+    if known.deleted {
+        found.push(format!("{event} was purged and is there"));
+    }
+    if !known.may_be_in(message.state) {
+        let (state, settled, open) = (message.state, known.settled, &known.open);
+        found.push(format!(
+            "{event} is {state:?}, after {settled:?} and perhaps {open:?}"
+        ));
+    }
+    let history = store.attempts(message.id).await?;
+    let count = |outcome| history.iter().filter(|end| end.outcome == outcome).count();
+    let is_whole = history.len() < ATTEMPTS_KEPT;
+    let (retries, rescues) = (count(AttemptOutcome::Retry), count(AttemptOutcome::Rescued));
+    if retries > known.retries_max || (is_whole && retries < known.retries) {
+        found.push(format!("{event}: {retries} retries, not {}", known.retries));
+    }
+    if is_whole && rescues < known.rescues {
+        found.push(format!("{event}: {rescues} rescues, not {}", known.rescues));
+    }
+    Ok(())
+}
+
+/// Takes out the results of an event, which outlive its message unless its session was purged.
+fn check_results(
+    event: Uuid,
+    known: &Known,
+    message: Option<&Message>,
+    all: &mut HashMap<MessageId, Vec<NewResult>>,
+    found: &mut Vec<String>,
+) {
+    let place = known.place.map(|place| MessageId(place.message));
+    let Some(id) = message.map(|message| message.id).or(place) else {
+        return;
+    };
+    let made = all.remove(&id).unwrap_or_default();
+    let (worked, nothing) = (results(event), Vec::new());
+    let wanted = match message.map(|message| message.state) {
+        Some(State::Done) => [&worked, &worked],
+        Some(_) => [&nothing, &nothing],
+        None if known.deleted => [&nothing, &nothing],
+        None if known.may_be_deleted() || known.settled.is_none() => [&worked, &nothing],
+        None if known.settled == Some(State::Done) => [&worked, &worked],
+        None => [&nothing, &nothing],
+    };
+    if !wanted.contains(&&made) {
+        found.push(format!("{event}, {:?}: results {made:?}", known.settled));
+    }
+}
+
+/// Messages that are not there.
+#[derive(Default)]
+struct Gone {
+    /// That were there, and can only have been deleted by retention.
+    retained: u64,
+    /// In all, those that perhaps never were included.
+    all: u64,
+}
+
+impl Gone {
+    fn count(&mut self, event: Uuid, known: &Known, found: &mut Vec<String>) {
+        self.all += 1;
+        if known.place.is_none() || known.may_be_deleted() {
+            return;
+        }
+        self.retained += 1;
+        if !known.may_be_in(State::Done) && !known.may_be_in(State::Cancelled) {
+            found.push(format!("{event} was acknowledged and is not there"));
+        }
+    }
+
+    fn check(&self, notes: &Notes, found: &mut Vec<String>) {
+        let answered = notes.retained;
+        if self.retained > answered && notes.retains_open == 0 {
+            let too_many = self.retained - answered;
+            found.push(format!(
+                "{too_many} more deleted than was answered: each was acknowledged and is not there"
+            ));
+        }
+        if self.all < answered {
+            found.push(format!("{answered} were deleted, {} are", self.all));
+        }
+    }
+}
+
+/// Life, order, checkpoint and usage of a session.
+async fn check_session(
+    store: &dyn Store,
+    key: &str,
+    known: &KnownSession,
+    notes: &Notes,
+    stored: &Stored,
+    found: &mut Vec<String>,
+) -> Result<(), Error> {
+    let Some(session) = store.find_session(AGENT, key).await? else {
+        if known.there == There::Yes {
+            found.push(format!("{key} is not there"));
+        }
+        return Ok(());
+    };
+    if known.there == There::No {
+        found.push(format!("{key} was purged and is there"));
+    }
+    if !known.lives.contains(&session.life) {
+        let (life, lives) = (session.life, &known.lives);
+        found.push(format!("{key} is {life:?}, not {lives:?}"));
+    }
+    let of_key = |event: &Uuid| notes.events.get(event).is_some_and(|of| of.key == key);
+    let mut messages: Vec<_> = stored.messages.iter().collect();
+    messages.retain(|(event, _)| of_key(event));
+    messages.sort_by_key(|(_, message)| message.seq);
+    let elsewhere = |message: &&Message| message.session != session.id;
+    if let Some(message) = messages.iter().map(|(_, message)| *message).find(elsewhere) {
+        found.push(format!("{} is not in session {key}", message.event_id));
+    }
+    check_order(key, &messages, notes, found);
+
+    let is_done = |event: &Uuid| {
+        let message = stored.messages.get(event);
+        message.map(|message| message.state == State::Done)
+    };
+    let mut confirms = known.confirms.iter();
+    // Whether one that was not answered has happened, its message tells, unless it is gone.
+    let is_told = |(event, answered): &&(Uuid, bool)| *answered || is_done(event).is_some();
+    if known.may_be_purged || !confirms.clone().all(|confirm| is_told(&confirm)) {
+        return Ok(());
+    }
+    let confirmed: Vec<_> = confirms
+        .by_ref()
+        .filter(|(event, answered)| *answered || is_done(event) == Some(true))
+        .collect();
+    let last = confirmed.last().map(|(event, _)| event.to_string());
+    let checkpoint = store.checkpoint(session.id).await?;
+    if checkpoint != last {
+        found.push(format!("{key}: checkpoint {checkpoint:?}, not {last:?}"));
+    }
+    let tokens = confirmed.len() as i64;
+    let usage = Usage {
+        input_tokens: tokens,
+        ..Usage::default()
+    };
+    if session.usage != usage {
+        found.push(format!("{key}: usage {:?}, not {tokens}", session.usage));
+    }
+    Ok(())
+}
+
+/// Each has a place of its own, what is missing is gone or has moved, and nothing was worked before
+/// what is in front of it.
+fn check_order(key: &str, messages: &[(&Uuid, &Message)], notes: &Notes, found: &mut Vec<String>) {
+    let (mut waiting, mut last) = (None, 0);
+    for (_, message) in messages {
+        let seq = message.seq.0;
+        if seq <= last {
+            found.push(format!("{key}: place {seq} twice"));
+        }
+        last = seq;
         match (message.state, waiting) {
             (State::Done | State::Dead | State::Claimed, Some(before)) => {
                 found.push(format!("{key}: {seq} was worked before {before}"));
@@ -249,20 +266,18 @@ async fn check_session(
             (State::Pending | State::Claimed, None) => waiting = Some(seq),
             _ => {}
         }
-        if message.state == State::Done {
-            (last_done, done) = (Some(event.to_string()), done + 1);
-        }
     }
-    let checkpoint = store.checkpoint(id).await?;
-    if checkpoint != last_done {
+    let there: HashSet<_> = messages.iter().map(|(event, _)| **event).collect();
+    let of_key = notes.events.iter().filter(|(_, known)| known.key == key);
+    let left: usize = of_key
+        .map(|(event, known)| known.moves_max + usize::from(!there.contains(event)))
+        .sum();
+    let missing = last - messages.len() as i64;
+    if missing > left as i64 {
         found.push(format!(
-            "{key}: checkpoint {checkpoint:?}, not {last_done:?}"
+            "{key}: {missing} places are missing, {left} were left"
         ));
     }
-    if session.usage.input_tokens != done {
-        found.push(format!("{key}: usage {:?} of {done}", session.usage));
-    }
-    Ok(())
 }
 
 /// Checks that a store after a crash goes on: the next instance begins, takes its claims back and
@@ -287,6 +302,10 @@ async fn go_on(store: &dyn Store, notes: &Notes, found: &mut Vec<String>) -> Res
     }
     store.rescue(owner, now).await?;
     for unfinished in store.unfinished().await? {
+        // What is closing without a backlog is for the next load to finish, which notes it.
+        if unfinished.closing.is_some() && unfinished.due_at.is_none() {
+            continue;
+        }
         let claimed = store.claim(unfinished.session, owner, now).await?;
         match claimed {
             Claimed::Message(claim) if claim.fence.claim_seq.0 > notes.claim_max => {}

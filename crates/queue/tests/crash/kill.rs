@@ -15,7 +15,8 @@ use sessiond_queue::store::Store;
 
 use crate::check::{goes_on, violations};
 use crate::child;
-use crate::load::{LIMITS, Load, Note, begin};
+use crate::load::{LIMITS, Load, begin};
+use crate::notes::Note;
 use crate::random::Random;
 use crate::seed::{number_from, seed};
 
@@ -36,20 +37,24 @@ fn acknowledged_is_there_after_a_kill() {
     }
     let mut random = Random(seed());
     let rounds = number_from("SESSIOND_KILL_ROUNDS").unwrap_or(ROUNDS);
-    let (mut done, mut confirmed) = (0, 0);
+    let (mut done, mut answered, mut confirmed) = (0, 0, 0);
     while done < rounds {
         let dir = tempfile::tempdir().expect("a directory is made");
         let path = dir.path().join("queue.db");
         let mut notes = Vec::new();
-        for round in 1..=ROUNDS_OF_A_FILE.min(rounds - done) {
+        let rounds_of_it = ROUNDS_OF_A_FILE.min(rounds - done);
+        for round in 1..=rounds_of_it {
             notes.extend(run_and_kill(&path, &mut random));
             let found = child::runtime().block_on(look(&path, &notes));
             assert!(found.is_empty(), "round {round}:\n{}", found.join("\n"));
         }
-        done += ROUNDS_OF_A_FILE;
+        done += rounds_of_it;
+        let is_answer = |note: &&Note| matches!(note, Note::Done(..));
+        answered += notes.iter().filter(is_answer).count();
         confirmed += confirms(&notes);
     }
-    println!("{confirmed} confirms survived");
+    println!("counted {done} kill rounds");
+    println!("counted {answered} acknowledged steps checked");
     assert!(
         confirmed as u64 > rounds,
         "children were killed in their work"
@@ -57,7 +62,7 @@ fn acknowledged_is_there_after_a_kill() {
 }
 
 fn confirms(notes: &[Note]) -> usize {
-    let confirm = |note: &&Note| matches!(note, Note::Done(_, crate::load::Step::Confirm));
+    let confirm = |note: &&Note| matches!(note, Note::Done(_, crate::notes::Step::Confirm));
     notes.iter().filter(confirm).count()
 }
 

@@ -12,7 +12,8 @@ use sessiond_queue::store::Store;
 use crate::check::{goes_on, violations};
 use crate::disk::{Call, Disk, Fault, Operation, Pragma, SMALL};
 use crate::image::{self, Unsynced};
-use crate::load::{LIMITS, Load, Note, begin};
+use crate::load::{LIMITS, Load, begin};
+use crate::notes::Note;
 use crate::random::Random;
 use crate::seed::{number_from, seed};
 use crate::vfs::Watch;
@@ -39,6 +40,7 @@ async fn acknowledged_is_there_after_a_loss_of_power() {
         let crashes = recording.crashes(seed, images).await;
         assert!(crashes.is_empty(), "{}", crashes.join("\n"));
     }
+    println!("counted {images} power images");
 }
 
 /// The next worker writes on behind what a crash has left, and the power goes again.
@@ -48,12 +50,15 @@ async fn acknowledged_is_there_after_a_second_loss_of_power() {
     let mut random = Random(seed);
     let images = number_from("SESSIOND_POWER_IMAGES").unwrap_or(IMAGES);
     let first = Recording::new(seed, &SMALL).await;
-    for _ in 0..images.div_ceil(2 * IMAGES_OF_A_SECOND) {
+    let firsts = images.div_ceil(2 * IMAGES_OF_A_SECOND);
+    for _ in 0..firsts {
         let crash = first.some_crash(&mut random);
         let second = first.after(&crash, &mut random, &SMALL).await;
         let crashes = second.crashes(random.next(), IMAGES_OF_A_SECOND).await;
         assert!(crashes.is_empty(), "{crash:?}, {}", crashes.join("\n"));
     }
+    let images = firsts * IMAGES_OF_A_SECOND;
+    println!("counted {images} power images");
 }
 
 /// A sync that failed is not made good by the next one: what it was for must be written again.
@@ -64,6 +69,7 @@ async fn acknowledged_is_there_after_failed_syncs_and_a_loss_of_power() {
     let recording = Recording::with_failing_syncs(seed).await;
     let crashes = recording.crashes(seed, images).await;
     assert!(crashes.is_empty(), "{}", crashes.join("\n"));
+    println!("counted {images} power images");
 }
 
 /// The proof that the tests above can fail: they do, once SQLite syncs less than the queue asks for.

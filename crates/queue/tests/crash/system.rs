@@ -16,7 +16,8 @@ use sessiond_queue::store::Store;
 
 use crate::check::{goes_on, violations};
 use crate::child;
-use crate::load::{LIMITS, Load, NOW, Note, begin, event};
+use crate::load::{LIMITS, Load, NOW, begin, event};
+use crate::notes::Note;
 use crate::random::Random;
 use crate::seed::seed;
 
