@@ -134,7 +134,7 @@ unsafe extern "C" fn open(
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    // SAFETY: SQLite gives `szOsFile` bytes at `file`, aligned for any type: a `File` and the unix
+    // SAFETY: SQLite gives `szOsFile` bytes at `file`, aligned to 8 bytes: a `File` and the unix
     // file. Without methods, SQLite does not close a file that did not open.
     unsafe {
         (*file).pMethods = std::ptr::null();
@@ -181,12 +181,16 @@ unsafe extern "C" fn delete(_: *mut sqlite3_vfs, path: *const c_char, sync: c_in
 }
 
 /// An open file of the shim.
-#[repr(C, align(16))]
+#[repr(C)]
 struct File {
     base: sqlite3_file,
     /// Where it is, if that is watched.
     place: Option<Place>,
 }
+
+// SQLite puts files behind each other at multiples of 8, so neither this one nor the unix file behind
+// it may ask for more.
+const _: () = assert!(align_of::<File>() == 8 && size_of::<File>().is_multiple_of(8));
 
 struct Place {
     disk: Arc<Disk>,
