@@ -10,6 +10,7 @@
 //! the seed of the first case, each next one has the next number; a failure prints the seed of its
 //! own, which replays it alone with `SESSIOND_MODEL_CASES=1`. That variable sets how many are tried.
 
+mod choice;
 mod look;
 mod side;
 mod step;
@@ -31,8 +32,9 @@ use sessiond_queue::{MemoryStore, SqliteStore};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use self::choice::Chances;
 use self::side::Side;
-use self::step::{Act, Chances, Step};
+use self::step::{Act, Step};
 use crate::seed::{number_from, seed};
 
 const CASES: u64 = 200;
@@ -43,10 +45,10 @@ const STEPS_MAX: usize = 60;
 /// Tries of a shrink: a few seconds' worth.
 const SHRINKS_MAX: u32 = 2_000;
 
-/// Roomier than the suite's, so that a refusal is not the usual answer.
+/// A little roomier than the suite's, so that a refusal is not the usual answer.
 const ROOMY: Limits = Limits {
-    session_depth_max: 8,
-    depth_max: 16,
+    session_depth_max: 6,
+    depth_max: 11,
     ..LIMITS
 };
 
@@ -82,13 +84,16 @@ impl ReferenceStateMachine for Reference {
     fn transitions(state: &Self::State) -> BoxedStrategy<Step> {
         let sessions = at_once(state.store.sessions(Default::default()));
         let sessions = sessions.expect("sessions are listed");
-        step::steps(&Chances {
+        let closing = sessions
+            .iter()
+            .filter(|session| session.life == Life::Closing);
+        choice::steps(&Chances {
             sessions: state.sessions.len(),
             open_claims: state.claims.iter().filter(|given| !given.over).count(),
             stale_claims: state.stale_claims(),
             claims: state.claims.len(),
             dead: at_once(state.count(State::Dead)),
-            closing: sessions.iter().any(|session| session.life == Life::Closing),
+            closing: closing.count(),
         })
     }
 
