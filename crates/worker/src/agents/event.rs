@@ -7,15 +7,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use sessiond_queue::ids::Timestamp;
 use sessiond_queue::limits::{NAME_MAX_BYTES, PATH_MAX_BYTES};
 use sessiond_queue::types::{Dedup, Effect};
 use sha2::{Digest, Sha256};
 
-use super::fields::mend_surrogates;
+use super::fields::{mend_surrogates, parse as parse_field};
 use super::meaning::{Meaning, meaning};
 use super::{Agent, takes_context};
 
@@ -297,56 +296,19 @@ impl<'a> Text<'a> {
 }
 
 impl<'de> Deserialize<'de> for Text<'de> {
+    /// Told by the first byte, without a look at what is no text: a number that is out of range
+    /// cannot be read as any value, and must not cost the event.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Text::Found(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Text::Found(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Text::Missing)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Text::Wrong)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Text::Wrong)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Text::Wrong)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Text::Wrong)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Text::Wrong)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Text::Wrong)
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        if raw == "null" {
+            return Ok(Self::Missing);
+        }
+        if !raw.starts_with('"') {
+            return Ok(Self::Wrong);
+        }
+        let plain = serde_json::from_str(raw).map(|text: Name<'de>| text.0).ok();
+        let text = plain.or_else(|| parse_field(raw).map(Cow::Owned));
+        Ok(text.map_or(Self::Wrong, Self::Found))
     }
 }
 
@@ -356,10 +318,10 @@ struct First<'a>(Text<'a>);
 
 impl<'de> Deserialize<'de> for First<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&'de serde_json::value::RawValue>::deserialize(deserializer)?;
-        let first = serde_json::from_str::<Vec<&'de serde_json::value::RawValue>>(raw.get())
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        let first = serde_json::from_str::<Vec<&'de RawValue>>(raw.get())
             .ok()
-            .and_then(|list| serde_json::from_str::<String>(list.first()?.get()).ok());
+            .and_then(|list| parse_field::<String>(list.first()?.get()));
         Ok(Self(first.map_or(Text::Missing, |text| {
             Text::Found(Cow::Owned(text))
         })))
@@ -412,7 +374,7 @@ impl<'de> Visitor<'de> for HeadSeed {
     }
 }
 
-/// A field's name, borrowed where it needs no unescaping.
+/// A string, such as a field's name, borrowed where it needs no unescaping.
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -120,6 +120,18 @@ fn a_string_cut_within_a_surrogate_pair_does_not_cost_the_event() {
 }
 
 #[test]
+fn value_that_no_parser_can_hold_costs_its_field_only() {
+    let raw = r#"{"session_id":"s","hook_event_name":"UserPromptSubmit","prompt":1e999}"#;
+    let event = accepted(Agent::ClaudeCode, raw);
+    assert_eq!(event.effect, Effect::Prompt(String::new()));
+    refused(
+        br#"{"session_id":1e999,"hook_event_name":"Stop"}"#,
+        "field_invalid",
+        "session_id",
+    );
+}
+
+#[test]
 fn repeated_field_is_taken_as_json_parsers_do_the_last_one() {
     let raw = r#"{"session_id":"a","session_id":"b","hook_event_name":"Stop"}"#;
     assert_eq!(accepted(Agent::Codex, raw).session_key, "b");
