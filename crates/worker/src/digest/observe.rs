@@ -17,10 +17,13 @@ const INPUT_CHARS: usize = 500;
 /// Characters of an output, an error, a prompt or an answer in a body.
 const OUTPUT_CHARS: usize = 2_000;
 
+/// Characters of a path.
+const PATH_CHARS: usize = 1_024;
+
 /// Refused calls of one batch that are told of.
 const REFUSED_MAX: usize = 8;
 
-/// Characters of one field of an unknown event.
+/// Characters of a field that is told on one line.
 const FIELD_CHARS: usize = 200;
 
 pub(super) fn observe(
@@ -34,8 +37,9 @@ pub(super) fn observe(
     match &view.what {
         What::SessionStarted { source, model } => {
             page.title("Session started", source.as_deref().unwrap_or(""));
-            page.line("Model", model.as_deref());
-            page.line("Directory", cwd);
+            page.short("Model", model.as_deref());
+            let directory = cwd.map(|cwd| one_line(cwd, PATH_CHARS));
+            page.line("Directory", directory.as_deref());
         }
         What::Prompted { text } => {
             let who = match message.agent_id {
@@ -83,7 +87,7 @@ pub(super) fn observe(
             page.tag(FAILURE);
             let about = format!("{} {}", call.tool, subject(cwd, call));
             page.title("Permission denied", &about);
-            page.line("Reason", reason.as_deref());
+            page.short("Reason", reason.as_deref());
         }
         What::SubagentStarted => page.title("Subagent started", &page.who.clone()),
         What::SubagentStopped { last_message } => {
@@ -134,7 +138,7 @@ pub(super) fn observe(
                 .unwrap_or("");
             page.title(&words(message.kind), about);
             for (name, value) in fields {
-                page.line(name, Some(&one_line(value, FIELD_CHARS)));
+                page.short(&one_line(name, NAME_CHARS), Some(value));
             }
             page.files(cwd, file.map(str::to_owned).as_slice());
         }
@@ -188,10 +192,7 @@ fn finished(
             description,
         } => {
             page.line("Command", Some(&cut(command, INPUT_CHARS)));
-            let purpose = description
-                .as_deref()
-                .map(|text| one_line(text, FIELD_CHARS));
-            page.line("Purpose", purpose.as_deref());
+            page.short("Purpose", description.as_deref());
         }
         Action::Read | Action::Change { .. } => {}
         _ => page.line("Input", Some(&cut(&subject(cwd, call), INPUT_CHARS))),
@@ -294,7 +295,7 @@ fn telling(fields: &[(String, String)]) -> Option<&str> {
         .map(|(_, value)| value.as_str())
 }
 
-/// `InstructionsLoaded` as `Instructions loaded`.
+/// `InstructionsLoaded` as `Instructions loaded`. A name may also be nothing that can be shown.
 fn words(kind: &str) -> String {
     let mut words = String::new();
     for character in kind.chars().take(TITLE_CHARS) {
@@ -307,7 +308,10 @@ fn words(kind: &str) -> String {
             words.push(character);
         }
     }
-    words
+    match one_line(&words, TITLE_CHARS) {
+        words if words.is_empty() => "Event without a name".to_owned(),
+        words => words,
+    }
 }
 
 /// A result on its way.
@@ -358,7 +362,7 @@ impl Page {
 
     fn files(&mut self, cwd: Option<&str>, paths: &[String]) {
         for path in paths {
-            let path = one_line(&absolute(cwd, path), 1_024);
+            let path = one_line(&absolute(cwd, path), PATH_CHARS);
             if !self.files.contains(&path) {
                 self.files.push(path);
             }
@@ -370,6 +374,12 @@ impl Page {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             self.body.push_str(&format!("{name}: {value}\n"));
         }
+    }
+
+    /// The same, with as much of the value as fits on a line.
+    fn short(&mut self, name: &str, value: Option<&str>) {
+        let value = value.map(|value| one_line(value, FIELD_CHARS));
+        self.line(name, value.as_deref());
     }
 
     /// Text of several lines under a name of its own.

@@ -1,7 +1,8 @@
 //! The checkpoint: what the digest remembers of a session.
 //!
 //! Every list is bounded and counts what it dropped. When a session of extremes still exceeds the
-//! bound, lists are halved until it fits.
+//! bound, lists are halved until it fits. Counts stop at their end: a checkpoint that another
+//! generator has left may have the shape of ours and any numbers.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -70,9 +71,10 @@ impl Work {
         let tool = one_line(tool, 80);
         let known = self.by_tool.contains_key(&tool) || self.by_tool.len() < LIST_MAX;
         let name = if known { tool } else { "other".to_owned() };
-        *self.by_tool.entry(name).or_default() += 1;
-        self.calls += 1;
-        self.failed += u64::from(failed);
+        let calls = self.by_tool.entry(name).or_default();
+        *calls = calls.saturating_add(1);
+        self.calls = self.calls.saturating_add(1);
+        self.failed = self.failed.saturating_add(u64::from(failed));
         self.tool_ms = self.tool_ms.saturating_add(ms.unwrap_or(0));
     }
 }
@@ -127,7 +129,7 @@ impl<T> Default for Tail<T> {
 
 impl<T> Tail<T> {
     pub(super) fn push(&mut self, entry: T) {
-        self.total += 1;
+        self.total = self.total.saturating_add(1);
         self.last.push_back(entry);
         self.keep(LIST_MAX);
     }
@@ -163,19 +165,23 @@ impl Files {
     }
 
     pub(super) fn total(&self) -> u64 {
-        self.latest.len() as u64 + self.dropped
+        self.dropped.saturating_add(self.latest.len() as u64)
     }
 
     fn keep(&mut self, max: usize) {
         let excess = self.latest.len().saturating_sub(max);
         self.latest.drain(..excess);
-        self.dropped += excess as u64;
+        self.dropped = self.dropped.saturating_add(excess as u64);
     }
 }
 
 impl State {
-    /// An unreadable checkpoint, or one of another shape, gives an empty state.
+    /// An unreadable checkpoint, or one of another shape, gives an empty state; so does one that is
+    /// too long to be the digest's, since what is written of a state is as long as its entries.
     pub(super) fn load(checkpoint: &str) -> Self {
+        if checkpoint.len() > CHECKPOINT_MAX_BYTES {
+            return Self::default();
+        }
         serde_json::from_str(checkpoint)
             .ok()
             .filter(|state: &Self| state.v == VERSION)
@@ -228,7 +234,7 @@ impl State {
             .map(|(id, _)| id.clone());
         if let Some(id) = oldest {
             self.subagents.remove(&id);
-            self.subagents_dropped += 1;
+            self.subagents_dropped = self.subagents_dropped.saturating_add(1);
         }
     }
 

@@ -64,7 +64,9 @@ pub(super) fn summarize(state: &State, occasion: Occasion) -> NewResult {
         shown(&state.commands.last, command),
     );
     let subagents: Vec<(&String, &Subagent)> = state.subagents.iter().collect();
-    let subagents_total = subagents.len() as u64 + state.subagents_dropped;
+    let subagents_total = state
+        .subagents_dropped
+        .saturating_add(subagents.len() as u64);
     section(
         "Subagents",
         subagents_total,

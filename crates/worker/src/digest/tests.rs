@@ -275,6 +275,82 @@ fn checkpoint_and_results_stay_bounded_over_thousands_of_extreme_events() {
     );
 }
 
+/// What one event gives from this checkpoint.
+fn digested(checkpoint: Option<&str>, kind: &str, payload: &str) -> Digested {
+    let message = DigestMessage {
+        seq: Seq(1),
+        kind,
+        agent_id: None,
+        accepted_at: Timestamp(1),
+        payload,
+    };
+    digest(Agent::ClaudeCode, checkpoint, &message)
+}
+
+#[test]
+fn what_an_event_says_in_passing_stays_short_and_is_nothing_a_terminal_obeys() {
+    let long = "\u{1b}[2J long ".repeat(20_000);
+    let fields = serde_json::json!({ "model": long, "cwd": long, "reason": long, &*long: "x" });
+    for kind in ["SessionStart", "PermissionDenied", "ConfigChange"] {
+        let digested = digested(None, kind, &fields.to_string());
+        let body = &digested.results[0].body;
+        assert!(body.contains("[2J long"), "{kind}: {body}");
+        assert!(!body.contains('\u{1b}'), "{kind}");
+        assert!(body.len() < 8 << 10, "{kind}: {} bytes", body.len());
+    }
+}
+
+#[test]
+fn event_whose_name_cannot_be_shown_has_a_title() {
+    for kind in [" ", "\u{1b}", "\n\t"] {
+        let digested = digested(None, kind, "{}");
+        assert_eq!(digested.results[0].title, "Event without a name");
+    }
+}
+
+#[test]
+fn counts_of_a_foreign_checkpoint_stop_at_their_end() {
+    let full = u64::MAX;
+    let work = serde_json::json!({ "calls": full, "failed": full, "by_tool": { "Bash": full } });
+    let files = serde_json::json!({ "latest": vec!["/p"; 60], "dropped": full });
+    let tail = serde_json::json!({ "total": full });
+    let checkpoint = serde_json::json!({
+        "v": 1, "work": work, "changed": files, "read": files, "prompts": tail, "commands": tail,
+        "failures": tail, "running": tail, "unfinished": tail, "ended_ids": tail,
+        "subagents": { "a": { "work": work, "changed": files } }, "subagents_dropped": full,
+    });
+    let mut checkpoint = checkpoint.to_string();
+    for (kind, fields) in [
+        ("UserPromptSubmit", r#""prompt":"p""#),
+        (
+            "PostToolUseFailure",
+            r#""tool_name":"Bash","tool_use_id":"t","tool_input":{"command":"x"}"#,
+        ),
+        (
+            "PostToolUse",
+            r#""tool_name":"Write","tool_input":{"file_path":"/q"}"#,
+        ),
+        ("Stop", r#""x":1"#),
+    ] {
+        checkpoint = digested(Some(&checkpoint), kind, &format!("{{{fields}}}")).checkpoint;
+    }
+    let summary = digested(Some(&checkpoint), "SessionEnd", "{}")
+        .results
+        .pop();
+    let body = summary.expect("a summary").body;
+    assert!(body.contains(&format!("Work: {full} tool calls")), "{body}");
+}
+
+#[test]
+fn checkpoint_too_long_to_be_the_digests_counts_as_none() {
+    let line = "x".repeat(CHECKPOINT_MAX_BYTES);
+    let checkpoint = format!(r#"{{"v":1,"commands":{{"total":1,"last":[{{"line":"{line}"}}]}}}}"#);
+    assert_eq!(
+        digested(Some(&checkpoint), "Stop", "{}"),
+        digested(None, "Stop", "{}")
+    );
+}
+
 /// JSON of any shape, within and beyond what the agents send.
 fn any_json() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
