@@ -41,7 +41,8 @@ pub enum Decoded<'a> {
     Frame {
         /// The event.
         frame: Frame<'a>,
-        /// Bytes it takes in the file.
+        /// Bytes it takes in the file. The next frame may lend it its first bytes, see
+        /// [`decode`].
         size: usize,
     },
     /// Damage of this many bytes; a frame may follow.
@@ -80,6 +81,9 @@ pub fn encode(frame: &Frame<'_>) -> Vec<u8> {
 
 /// What stands at the start of `bytes`, which must not be empty. More bytes than [`PREFIX_BYTES`]
 /// and [`BODY_MAX_BYTES`] together are never asked for.
+///
+/// A frame whose last bytes were never written is whole all the same if the frame that a later
+/// writer appended begins with these very bytes; they stay that one's.
 pub fn decode(bytes: &[u8]) -> Decoded<'_> {
     let opening = bytes.len().min(MAGIC.len());
     if bytes[..opening] != MAGIC[..opening] {
@@ -109,9 +113,22 @@ pub fn decode(bytes: &[u8]) -> Decoded<'_> {
         };
     }
     match parse_body(body) {
-        Some(frame) => Decoded::Frame { frame, size },
+        Some(frame) => Decoded::Frame {
+            frame,
+            size: size - borrowed_bytes(bytes, size),
+        },
         None => Decoded::Corrupt { size },
     }
+}
+
+/// How many bytes at the end of the frame that ends at `end` are the start of the next one.
+fn borrowed_bytes(bytes: &[u8], end: usize) -> usize {
+    let begins_at = |at: usize| bytes[at..].starts_with(&MAGIC);
+    if begins_at(end) {
+        return 0;
+    }
+    let lent = (1..MAGIC.len()).find(|&lent| begins_at(end - lent));
+    lent.unwrap_or(0)
 }
 
 /// Where the next frame may begin after damage, or a frame that was cut off, at the start of
@@ -215,6 +232,24 @@ mod tests {
                 panic!("cut at {cut} was taken for something else");
             };
             assert!(needed > cut && needed <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn bytes_that_complete_a_torn_frame_stay_with_the_next_one() {
+        for ending in [&b"S"[..], b"SS", b"SSP"] {
+            let torn = encode(&event(ending));
+            let next = encode(&event(b"next"));
+            let content = [&torn[..torn.len() - ending.len()], &next].concat();
+            let Decoded::Frame { frame, size } = decode(&content) else {
+                panic!("the torn frame is whole");
+            };
+            assert_eq!(frame, event(ending));
+            let wanted = Decoded::Frame {
+                frame: event(b"next"),
+                size: next.len(),
+            };
+            assert_eq!(decode(&content[size..]), wanted);
         }
     }
 
