@@ -241,6 +241,10 @@ impl Drop for Lock<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     fn encoded(payload: &[u8]) -> Vec<u8> {
@@ -339,5 +343,52 @@ mod tests {
         let link = dir.path().join("s.spool");
         std::os::unix::fs::symlink("/etc/passwd", &link).expect("link");
         assert!(SpoolFile::open(&link).is_err());
+    }
+
+    /// The entries of `content`, read in pieces of this size as [`SpoolFile::next_piece`] does. A
+    /// damage that lies in several pieces is put together.
+    fn in_pieces(content: &[u8], piece: usize) -> Vec<(u64, Entry)> {
+        let mut entries: Vec<(u64, Entry)> = Vec::new();
+        let (mut at, mut wanted) = (0, piece);
+        while at < content.len() {
+            let end = content.len().min(at + wanted);
+            let (found, used, needed) = parse(&content[at..end], at as u64, end == content.len());
+            wanted = if used > 0 { piece } else { needed };
+            at += used;
+            for (offset, entry) in found {
+                match (entry, entries.last_mut()) {
+                    (Entry::Corrupt(more), Some((_, Entry::Corrupt(damage)))) => {
+                        damage.extend(more);
+                    }
+                    (entry, _) => entries.push((offset, entry)),
+                }
+            }
+        }
+        entries
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_read_alike_in_pieces_of_any_size(
+            parts in vec((any::<bool>(), vec(0..=255_u8, 0..40)), 0..6),
+            flips in vec((any::<Index>(), 0..8_u8), 0..3),
+            cut in any::<Index>(),
+            piece in 1..400_usize,
+        ) {
+            let part = |(is_frame, bytes): &(bool, Vec<u8>)| match is_frame {
+                true => encoded(bytes),
+                false => bytes.clone(),
+            };
+            let mut content: Vec<u8> = parts.iter().flat_map(part).collect();
+            for (at, bit) in flips {
+                if !content.is_empty() {
+                    let at = at.index(content.len());
+                    content[at] ^= 1 << bit;
+                }
+            }
+            content.truncate(content.len() - cut.index(content.len() + 1) / 8);
+            let whole = in_pieces(&content, usize::MAX >> 1);
+            prop_assert_eq!(in_pieces(&content, piece), whole);
+        }
     }
 }

@@ -221,3 +221,103 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         found.eq_ignore_ascii_case(name).then(|| value.trim())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    use super::*;
+
+    const OUTPUT: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+                          sessiond-output: agent\r\ncontent-length: 7\r\n\r\n{\"a\":1}";
+    const REPLIES: [&str; 4] = [
+        OUTPUT,
+        "HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 400 Bad Request\r\nsessiond-set-aside: 1\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+    ];
+
+    /// What is made of this reply, after which the worker is gone.
+    fn received(reply: &[u8]) -> Option<Delivery> {
+        let (mut ours, mut theirs) = UnixStream::pair().expect("a pair");
+        theirs.write_all(reply).expect("it has room for a reply");
+        drop(theirs);
+        ours.set_nonblocking(true).expect("non-blocking");
+        receive(&mut ours, &Deadline::start(Some("60000".into())))
+    }
+
+    #[test]
+    fn reply_cut_short_gives_no_half_output_and_refuses_nothing() {
+        let whole = Some(Delivery::Accepted {
+            output: Some(b"{\"a\":1}".to_vec()),
+        });
+        assert_eq!(received(OUTPUT.as_bytes()), whole);
+        for reply in REPLIES {
+            for cut in 0..reply.len() {
+                let delivery = received(&reply.as_bytes()[..cut]);
+                let is_less = matches!(delivery, None | Some(Delivery::Accepted { output: None }));
+                assert!(
+                    is_less || delivery == received(reply.as_bytes()),
+                    "{reply} at {cut}"
+                );
+                assert!(is_less || delivery != whole, "{reply} at {cut}");
+            }
+        }
+    }
+
+    /// A reply with things put in where they do not belong.
+    fn any_reply() -> impl Strategy<Value = Vec<u8>> {
+        const PIECES: [&str; 15] = [
+            "",
+            "\r\n",
+            "\r\n\r\n",
+            "\n",
+            ":",
+            " ",
+            "\0",
+            "-",
+            "+",
+            "9",
+            "99999999999999999999",
+            "é",
+            "content-length: 0\r\n",
+            "Sessiond-Set-Aside:1\r\n",
+            "sessiond-output: x\r\n",
+        ];
+        let pieces = select(&PIECES[..]).prop_map(|piece| piece.as_bytes().to_vec());
+        let any_bytes = proptest::collection::vec(any::<u8>(), 0..4);
+        let damage = (any::<Index>(), 0..30_usize, prop_oneof![pieces, any_bytes]);
+        let damage = proptest::collection::vec(damage, 0..5);
+        (select(&REPLIES[..]), damage).prop_map(|(reply, damage)| {
+            let mut reply = reply.as_bytes().to_vec();
+            for (at, removed, piece) in damage {
+                let at = at.index(reply.len() + 1);
+                let end = reply.len().min(at + removed);
+                reply.splice(at..end, piece);
+            }
+            reply
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_reply_is_made_out_or_not(reply in any_reply()) {
+            match received(&reply) {
+                Some(Delivery::Accepted { output: Some(output) }) => {
+                    let body = reply.windows(4).position(|four| four == b"\r\n\r\n");
+                    let body = &reply[body.expect("a head") + 4..];
+                    prop_assert!(!output.is_empty() && body.starts_with(&output));
+                }
+                Some(Delivery::Refused) => {
+                    let text = String::from_utf8_lossy(&reply).to_ascii_lowercase();
+                    prop_assert!(text.contains(SET_ASIDE_HEADER));
+                }
+                Some(Delivery::Accepted { output: None }) | None => {}
+                other => prop_assert!(false, "{other:?}"),
+            }
+            let is_http = reply.starts_with(b"HTTP/1.");
+            prop_assert!(is_http || received(&reply).is_none());
+        }
+    }
+}

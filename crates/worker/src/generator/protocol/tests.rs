@@ -1,5 +1,7 @@
 //! Lines as they are written, and as they are read.
 
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 use sessiond_queue::ids::{Epoch, EventId};
 use sessiond_queue::types::{Life, State};
@@ -289,4 +291,96 @@ fn invalid_reply_still_names_its_message() {
         "-1",
     );
     check(r#"{"type":"ready","name":7}"#, &[], "7");
+}
+
+/// Lines of every type, with things put in where they do not belong.
+fn any_line() -> impl Strategy<Value = Vec<u8>> {
+    const LINES: [&str; 5] = [
+        r#"{"type":"ready","name":"n\u0007","provider":"p","model":"m","protocol":1}"#,
+        r#"{"type":"result","ids":[7,8],"results":[{"kind":"k\u0007","title":"t\u009b","body":"b",
+           "files":["f"],"tags":["g"]}],"checkpoint":{"n":1},"usage":{"input_tokens":5,"cost_usd":0.25}}"#,
+        r#"{"type":"failure","id":7,"class":"poison","reason":"r\u001b","retry_after_ms":9}"#,
+        r#"{"type":"progress"}"#,
+        r#"{"type":"close_session"}"#,
+    ];
+    const PIECES: [&str; 17] = [
+        "",
+        "\"",
+        "\\",
+        "{",
+        "}",
+        "[",
+        "null",
+        "-1",
+        "1e999",
+        "\n",
+        "\\n",
+        "\\ud83d",
+        "\\u009b",
+        "\u{1b}",
+        "\"ids\":[1.5,9],",
+        "\"type\":\"result\",",
+        "\"kind\":\"\",",
+    ];
+    let damage = (
+        any::<Index>(),
+        0..6_usize,
+        select(&PIECES[..]).prop_map(str::to_owned),
+    );
+    let damage = proptest::collection::vec(damage, 0..5);
+    (select(&LINES[..]).prop_map(str::to_owned), damage).prop_map(|(line, damage)| {
+        let mut line = line.into_bytes();
+        for (at, removed, piece) in damage {
+            let at = at.index(line.len() + 1);
+            let end = line.len().min(at + removed);
+            line.splice(at..end, piece.into_bytes());
+        }
+        line
+    })
+}
+
+fn check_kept(reply: &Reply) {
+    let plain = |text: &str, max: usize| {
+        assert!(!text.contains(char::is_control), "{text:?}");
+        assert!((1..=max).contains(&text.chars().count()), "{text:?}");
+    };
+    match reply {
+        Reply::Ready(ready) => {
+            for name in [&ready.name, &ready.provider, &ready.model] {
+                name.as_deref()
+                    .inspect(|name| plain(name, NAME_MAX_CHARS + 1));
+            }
+        }
+        Reply::Result(worked) => {
+            for result in &worked.results {
+                plain(&result.kind, NAME_MAX_BYTES);
+                assert!(!result.title.contains(char::is_control));
+            }
+            let checkpoint = worked.checkpoint.as_deref();
+            assert!(checkpoint.is_none_or(|text| on_one_line(text).is_ok()));
+            assert!((0.0..=COST_MAX_USD).contains(&worked.usage.cost_usd));
+            assert!((0..=TOKENS_MAX).contains(&worked.usage.input_tokens));
+        }
+        Reply::Failure(failure) => plain(&failure.reason, REASON_MAX_CHARS + 1),
+        Reply::Progress | Reply::CloseSession => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_line_is_read_or_refused_for_a_reason(line in any_line()) {
+        let read = read(&line);
+        if let Ok(reply) = &read {
+            check_kept(reply);
+        }
+        if let Err(Unreadable::Invalid { problem, .. }) = &read {
+            prop_assert!(!problem.contains(char::is_control), "{problem:?}");
+            prop_assert!((1..=REASON_MAX_CHARS + 1).contains(&problem.chars().count()));
+        }
+        // What any parser takes for an object with a type is no garbage.
+        let value = serde_json::from_slice::<Value>(&line).unwrap_or_default();
+        if value["type"].is_string() {
+            prop_assert_ne!(&read, &Err(Unreadable::Garbage));
+        }
+    }
 }
