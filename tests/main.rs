@@ -9,6 +9,7 @@ mod detached;
 mod doctor;
 mod event_way;
 mod failures;
+mod fuzz;
 mod generators;
 mod hook_client;
 mod hook_path;
