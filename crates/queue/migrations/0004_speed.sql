@@ -10,6 +10,20 @@ CREATE INDEX sessions_unfinished ON sessions (num) WHERE unfinished = 1;
 DROP INDEX sessions_by_project;
 CREATE INDEX sessions_by_project ON sessions (project);
 
+-- One index by session and place instead of two by session: in each, events of many sessions touch a
+-- page each. The head of a session is the first of its backlog from head_seq on; before it there is
+-- none.
+ALTER TABLE sessions ADD COLUMN head_seq INTEGER NOT NULL DEFAULT 1
+    CHECK (head_seq >= 1 AND head_seq <= next_seq);
+UPDATE sessions SET head_seq = coalesce(
+    (SELECT min(seq) FROM messages WHERE session = num AND state IN ('pending', 'claimed')), next_seq);
+DROP INDEX messages_backlog;
+DROP INDEX messages_by_session;
+CREATE UNIQUE INDEX messages_by_session ON messages (session, seq);
+-- By a column that a claim leaves as it is.
+DROP INDEX messages_oldest;
+CREATE INDEX messages_oldest ON messages (accepted_at) WHERE finished_at IS NULL;
+
 -- For each row that is written SQLite makes a table of an IN list with more than two entries, also of
 -- one in a CHECK: these say it with OR. Only the text of the schema changes, as SQLite documents it
 -- for CHECKs (https://sqlite.org/lang_altertable.html, section 7); what is stored is not touched.

@@ -44,3 +44,8 @@ UNION ALL
 SELECT 'unfinished of session ' || s.agent || ':' || s.key, s.unfinished,
        s.life = 'closing' OR s.drain_until IS NOT NULL OR s.pending > 0
 FROM sessions AS s
+UNION ALL
+SELECT 'backlog before the head of session ' || s.agent || ':' || s.key, 0,
+       (SELECT count(*) FROM messages
+        WHERE session = s.num AND seq < s.head_seq AND state IN ('pending', 'claimed'))
+FROM sessions AS s

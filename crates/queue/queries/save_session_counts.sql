@@ -2,11 +2,12 @@
 UPDATE sessions
 SET active_at = ?2,
     next_seq = ?3,
-    pending = ?4,
-    dead = ?5,
-    success_at = ?6,
-    consecutive_failures = ?7,
-    input_tokens = ?8,
-    output_tokens = ?9,
-    cost_usd = ?10
+    head_seq = ?4,
+    pending = ?5,
+    dead = ?6,
+    success_at = ?7,
+    consecutive_failures = ?8,
+    input_tokens = ?9,
+    output_tokens = ?10,
+    cost_usd = ?11
 WHERE num = ?1

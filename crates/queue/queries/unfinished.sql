@@ -3,7 +3,7 @@ SELECT s.id, s.close_depth, s.drain_until,
 FROM sessions AS s
 LEFT JOIN messages AS m ON m.id = (
     SELECT id FROM messages
-    WHERE session = s.num AND state IN ('pending', 'claimed')
+    WHERE session = s.num AND seq >= s.head_seq AND state IN ('pending', 'claimed')
     ORDER BY seq LIMIT 1
 )
 WHERE s.unfinished = 1

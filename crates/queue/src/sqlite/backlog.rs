@@ -7,7 +7,7 @@ use super::request::Operation;
 use super::rows::{self, Columns, message_row};
 use super::statements::{
     GET_DELETED_SEQ, GET_MESSAGE, LIST_DEAD, LIST_DEAD_OF_SESSION, LIST_WORKED, LOAD_BACKLOG,
-    LOAD_CLAIMS_BEFORE, LOAD_CLAIMS_OF_SESSION,
+    LOAD_CLAIMS_BEFORE, LOAD_HEAD, MOVE_MESSAGE,
 };
 use super::transition::{MessageRow, Step};
 use super::work::Work;
@@ -60,9 +60,10 @@ impl Operation for ReleaseSession {
         let Some(num) = work.session_num(self.session)? else {
             return Ok(Ok(0));
         };
-        // One claim a session at a time: there is no second row.
-        let claim = work.db.first(LOAD_CLAIMS_OF_SESSION, [num], message_row)?;
-        let Some(mut message) = claim else {
+        // A claim is of the head, and stays the head.
+        let head_seq = work.held(num).head_seq;
+        let head = work.db.first(LOAD_HEAD, [num, head_seq.0], message_row)?;
+        let Some(mut message) = head.filter(|head| head.state == State::Claimed) else {
             return Ok(Ok(0));
         };
         let step = Step::GiveBack {
@@ -122,7 +123,8 @@ impl Operation for CancelSession {
             return Ok(Ok(cancelled));
         };
         // The session's depth bounds it.
-        for mut row in work.db.all(LOAD_BACKLOG, [num], message_row)? {
+        let head_seq = work.held(num).head_seq;
+        for mut row in work.db.all(LOAD_BACKLOG, [num, head_seq.0], message_row)? {
             if row.state == State::Claimed {
                 cancelled.claimed = Some(row.id);
             }
@@ -256,6 +258,9 @@ fn redrive(
                 },
             )
         });
+        if !kept_place {
+            work.db.run(MOVE_MESSAGE, [row.id.0, seq.0])?;
+        }
         work.step(row, Step::Redrive(seq), now);
         work.save_message(row)?;
         answers.push(Redriven {

@@ -2,7 +2,7 @@
 
 use super::request::{Call, Take};
 use super::rows::{Columns, leading_message_row};
-use super::statements::FIND_HEAD;
+use super::statements::{CLAIM_MESSAGE, FIND_HEAD};
 use super::transition::{MessageRow, Step};
 use super::work::Work;
 use crate::error::StoreError;
@@ -28,7 +28,11 @@ struct Head {
 }
 
 fn find_head(work: &Work, num: i64) -> Result<Option<Head>, StoreError> {
-    work.db.first(FIND_HEAD, [num], |row| {
+    let session = work.held(num);
+    if session.pending == 0 {
+        return Ok(None);
+    }
+    work.db.first(FIND_HEAD, [num, session.head_seq.0], |row| {
         let mut c = Columns::of(row);
         Ok(Head {
             row: leading_message_row(&mut c)?,
@@ -61,8 +65,17 @@ fn take(work: &mut Work, question: &Take) -> Result<Claimed, StoreError> {
     let claim_seq = work.counters.last_claim.next();
     work.counters.last_claim = claim_seq;
     work.step(&mut head.row, Step::Claim(owner, claim_seq), now);
-    work.sessions.change(num, |row| row.active_at = now);
-    work.save_message(&head.row)?;
+    work.sessions.change(num, |row| {
+        row.active_at = now;
+        row.head_seq = head.row.seq;
+    });
+    let taken = [
+        head.row.id.0,
+        i64::from(head.row.attempt),
+        owner.0,
+        claim_seq.0,
+    ];
+    work.db.run(CLAIM_MESSAGE, taken)?;
     let fence = Fence {
         generation: owner,
         epoch: head.row.epoch,

@@ -218,9 +218,24 @@ pub(super) fn sessions_query(filter: SessionFilter) -> QueryBuilder<Sqlite> {
 
 pub(super) fn messages_query(filter: MessageFilter) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(LIST_MESSAGES.sql());
-    if let Some(session) = filter.session {
-        query.push(" AND s.id = ").push_bind(session.0);
-    }
+    let Some(session) = filter.session else {
+        narrow(&mut query, &filter);
+        return query;
+    };
+    // Their numbers first: a session's messages are found by place and sorted by number, and a sort
+    // holds all that is selected.
+    query
+        .push(" AND m.id IN (SELECT id FROM messages AS m WHERE m.session = ")
+        .push("(SELECT num FROM sessions WHERE id = ")
+        .push_bind(session.0)
+        .push(")");
+    narrow(&mut query, &filter);
+    query.push(") ORDER BY m.id");
+    query
+}
+
+/// State and place of the messages that are listed, in their order.
+fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &MessageFilter) {
     if let Some(state) = filter.state {
         // A literal, because a partial index does not serve a parameter.
         query.push(format_args!(" AND m.state = '{}'", state.as_str()));
@@ -237,7 +252,6 @@ pub(super) fn messages_query(filter: MessageFilter) -> QueryBuilder<Sqlite> {
     query
         .push(format_args!(" ORDER BY {order} LIMIT "))
         .push_bind(list_limit(filter.limit));
-    query
 }
 
 pub(super) fn results_query(filter: ResultFilter) -> QueryBuilder<Sqlite> {

@@ -178,6 +178,7 @@ pub(super) fn session_row(row: &rusqlite::Row<'_>) -> Result<SessionRow, StoreEr
         prompt_number: c.get()?,
         active_at: c.time()?,
         next_seq: Seq(c.get()?),
+        head_seq: Seq(c.get()?),
         pending: c.get()?,
         dead: c.get()?,
         success_at: c.optional_time()?,

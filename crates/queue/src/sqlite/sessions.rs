@@ -31,6 +31,8 @@ pub(super) struct SessionRow {
     pub(super) prompt_number: i64,
     pub(super) active_at: Timestamp,
     pub(super) next_seq: Seq,
+    /// The first of the backlog is not before this place.
+    pub(super) head_seq: Seq,
     pub(super) pending: i64,
     pub(super) dead: i64,
     pub(super) success_at: Option<Timestamp>,
@@ -79,6 +81,7 @@ impl SessionRow {
             prompt_number: 0,
             active_at: now,
             next_seq: Seq(1),
+            head_seq: Seq(1),
             pending: 0,
             dead: 0,
             success_at: None,
@@ -134,6 +137,15 @@ impl SessionRow {
         let seq = self.next_seq;
         self.next_seq = seq.next();
         seq
+    }
+
+    /// A message at this place is not pending or claimed any more.
+    pub(super) fn leave(&mut self, seq: Seq) {
+        if self.pending == 0 {
+            self.head_seq = self.next_seq;
+        } else if self.head_seq == seq {
+            self.head_seq = seq.next();
+        }
     }
 
     /// What an event means for the session's life.

@@ -18,6 +18,7 @@ macro_rules! statements {
 statements! {
     ADD_USAGE_DAY = "add_usage_day";
     BEGIN_GENERATION = "begin_generation";
+    CLAIM_MESSAGE = "claim_message";
     CLEAR_PROMPT = "clear_prompt";
     COUNT_PURGED = "count_purged";
     DELETE_MESSAGE = "delete_message";
@@ -51,14 +52,15 @@ statements! {
     LIST_WORKED = "list_worked";
     LOAD_BACKLOG = "load_backlog";
     LOAD_CLAIMS_BEFORE = "load_claims_before";
-    LOAD_CLAIMS_OF_SESSION = "load_claims_of_session";
     LOAD_COUNTERS = "load_counters";
     LOAD_DEAD = "load_dead";
     LOAD_DEAD_OF_SESSION = "load_dead_of_session";
+    LOAD_HEAD = "load_head";
     LOAD_MESSAGE = "load_message";
     LOAD_SESSION_BY_ID = "load_session_by_id";
     LOAD_SESSION_BY_KEY = "load_session_by_key";
     LOAD_SESSION_BY_NUM = "load_session_by_num";
+    MOVE_MESSAGE = "move_message";
     NOTE_DELETED = "note_deleted";
     PURGE_CHECKPOINT = "purge_checkpoint";
     PURGE_MESSAGES = "purge_messages";

@@ -180,6 +180,13 @@ impl Work {
         message.step(step, &self.limits, now);
         self.count(message.session, was, -1);
         self.count(message.session, message.state, 1);
+        self.sessions.change(message.session, |row| {
+            if is_backlog(message.state) {
+                row.head_seq = row.head_seq.min(message.seq);
+            } else {
+                row.leave(message.seq);
+            }
+        });
     }
 
     /// Counts messages of a held session that have come to a state or left it.
@@ -200,7 +207,6 @@ impl Work {
             SAVE_MESSAGE,
             params![
                 m.id.0,
-                m.seq.0,
                 m.state.as_str(),
                 m.attempt,
                 m.rescues,
@@ -237,6 +243,7 @@ fn save_session(db: &Db, row: &SessionRow) -> Result<(), StoreError> {
                 row.num,
                 row.active_at.0,
                 row.next_seq.0,
+                row.head_seq.0,
                 row.pending,
                 row.dead,
                 row.success_at.map(|at| at.0),
@@ -262,6 +269,7 @@ fn save_session(db: &Db, row: &SessionRow) -> Result<(), StoreError> {
             row.prompt_number,
             row.active_at.0,
             row.next_seq.0,
+            row.head_seq.0,
             row.pending,
             row.dead,
             row.success_at.map(|at| at.0),

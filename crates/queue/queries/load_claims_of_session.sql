@@ -1,4 +1,0 @@
-SELECT id, session, seq, epoch, state, attempt, rescues, accepted_at, not_before, finished_at,
-       generation, claim_seq, last_error
-FROM messages INDEXED BY messages_backlog
-WHERE session = ? AND state IN ('pending', 'claimed') AND state = 'claimed'

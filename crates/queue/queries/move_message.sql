@@ -1,0 +1,1 @@
+UPDATE messages SET seq = ?2 WHERE id = ?1
