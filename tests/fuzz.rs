@@ -17,32 +17,31 @@ use uuid::Uuid;
 
 use crate::support::payload::recorded_all;
 
-/// Damaged inputs that each test looks at: a second or so.
-const CASES: u32 = 400;
+/// Damaged inputs that each test looks at: a few seconds in all.
+const CASES: u32 = 256;
 
 /// Recorded events of one input at most.
 const EVENTS_MAX: usize = 6;
 
-/// What damage puts in: halves of things, and what parsers differ over.
-const BITS: [&[u8]; 18] = [
-    b"\"",
-    b"\\",
-    b"{",
-    b"}",
-    b"[[[[",
-    b",",
-    b"\n",
-    b"null",
-    b"1e999",
-    b"\\ud83d",
-    b"\\u001b[2J",
-    b"\"agent_id\":\"a\",",
-    b"\"session_id\":\" \",",
-    b"\"hook_event_name\":\"\\n\",",
-    b"\"cwd\":7,",
-    b"\xff",
-    b"SSP\x01",
-    b"\n\n",
+/// What damage puts in anywhere: halves of things.
+const BITS: [&[u8]; 13] = [
+    b"\"", b"\\", b"{", b"}", b"[[[[", b",", b"\n", b"null", b"1e999", b"\\ud83d", b"\xff",
+    b"SSP\x01", b"\n\n",
+];
+
+/// What damage puts in where a field may begin: what parsers differ over.
+const FIELDS: [&[u8]; 11] = [
+    br#""agent_id":"a","#,
+    br#""agent_id":"","#,
+    br#""session_id":" ","#,
+    br#""hook_event_name":"\n","#,
+    br#""hook_event_name":"PermissionDenied","#,
+    br#""reason":"\u001b[2J","#,
+    br#""cwd":7,"#,
+    br#""prompt":1e999,"#,
+    br#""tool_use_id":[],"#,
+    br#""tool_input":null,"#,
+    br#""\u009b":"\ud83d","#,
 ];
 
 #[test]
@@ -104,6 +103,7 @@ fn replay(target: &str, check: fn(&[u8])) {
 enum Damage {
     Flip(Index, u8),
     Insert(Index, Index),
+    Field(Index, Index),
     Remove(Index, usize),
     Repeat(Index, usize),
     Cut(Index),
@@ -114,6 +114,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     prop_oneof![
         (place(), 0..8_u8).prop_map(|(at, bit)| Damage::Flip(at, bit)),
         (place(), place()).prop_map(|(at, bits)| Damage::Insert(at, bits)),
+        (place(), place()).prop_map(|(at, field)| Damage::Field(at, field)),
         (place(), 1..40_usize).prop_map(|(at, count)| Damage::Remove(at, count)),
         (place(), 1..400_usize).prop_map(|(at, count)| Damage::Repeat(at, count)),
         place().prop_map(Damage::Cut),
@@ -133,6 +134,14 @@ fn damaged(mut bytes: Vec<u8>, damage: &Damage) -> Vec<u8> {
         Damage::Insert(at, bits) => {
             let at = place(at);
             bytes.splice(at..at, bits.get(&BITS).iter().copied());
+        }
+        Damage::Field(at, field) => {
+            let before = place(at);
+            let begin = bytes[before..].iter().position(|byte| b"{,".contains(byte));
+            if let Some(begin) = begin {
+                let at = before + begin + 1;
+                bytes.splice(at..at, field.get(&FIELDS).iter().copied());
+            }
         }
         Damage::Remove(at, count) => drop(bytes.drain(reach(place(at), count))),
         Damage::Repeat(at, count) => {
