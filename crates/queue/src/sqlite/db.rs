@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Params};
+use rusqlite::{CachedStatement, Connection, Params, ToSql};
 
 use super::connect::{Pragma, open_error_of, read_back_as};
-use super::statements::Statement;
+use super::statements::{Insert, Statement};
 use crate::error::{OpenError, StoreError};
 
 /// Prepared statements kept: all that the writer has.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 80;
 
 /// A connection that writes.
 pub(super) struct Db(Connection);
@@ -40,16 +40,36 @@ impl Db {
 
     /// Runs a statement that has no rows to give.
     pub(super) fn run(&self, statement: Statement, values: impl Params) -> Result<(), StoreError> {
-        self.changed(statement, values).map(drop)
+        self.run_sql(statement.sql(), values)
     }
 
-    /// The same; answers how many rows it has changed.
-    pub(super) fn changed(
+    fn run_sql(&self, sql: &str, values: impl Params) -> Result<(), StoreError> {
+        self.0.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+
+    /// Inserts rows, many at a time; `bind` pushes a row's values. Answers how many went in.
+    pub(super) fn insert<T>(
         &self,
-        statement: Statement,
-        values: impl Params,
+        insert: &Insert,
+        mut rows: &[T],
+        bind: impl Fn(&mut Values<'_>, &T) -> Result<(), rusqlite::Error>,
     ) -> Result<usize, StoreError> {
-        Ok(self.0.prepare_cached(statement.sql())?.execute(values)?)
+        let mut inserted = 0;
+        while !rows.is_empty() {
+            let (size, sql) = insert.for_rows(rows.len());
+            let (these, rest) = rows.split_at(size);
+            let mut values = Values {
+                prepared: self.0.prepare_cached(sql)?,
+                pushed: 0,
+            };
+            for row in these {
+                bind(&mut values, row)?;
+            }
+            inserted += values.prepared.raw_execute()?;
+            rows = rest;
+        }
+        Ok(inserted)
     }
 
     /// The rows of a statement.
@@ -109,25 +129,20 @@ impl Db {
     }
 
     pub(super) fn begin(&self) -> Result<(), StoreError> {
-        self.run_sql("BEGIN IMMEDIATE")
+        self.run_sql("BEGIN IMMEDIATE", ())
     }
 
     pub(super) fn commit(&self) -> Result<(), StoreError> {
-        self.run_sql("COMMIT")
+        self.run_sql("COMMIT", ())
     }
 
     pub(super) fn rollback(&self) {
         // SQLite has rolled back by itself after some errors (a full disk), and then refuses.
         if !self.0.is_autocommit()
-            && let Err(error) = self.run_sql("ROLLBACK")
+            && let Err(error) = self.run_sql("ROLLBACK", ())
         {
             tracing::warn!(%error, "a transaction could not be rolled back");
         }
-    }
-
-    fn run_sql(&self, sql: &str) -> Result<(), StoreError> {
-        self.0.prepare_cached(sql)?.execute(())?;
-        Ok(())
     }
 
     /// A pragma's answer as text; `nothing` when there is none, as for one that SQLite does not know.
@@ -157,5 +172,19 @@ impl Db {
     /// Closes it; the last one of a file folds the log.
     pub(super) fn close(self) -> Result<(), rusqlite::Error> {
         self.0.close().map_err(|(_, error)| error)
+    }
+}
+
+/// The values of an insert, in the order of its question marks.
+pub(super) struct Values<'s> {
+    prepared: CachedStatement<'s>,
+    pushed: usize,
+}
+
+impl Values<'_> {
+    /// The next value.
+    pub(super) fn push(&mut self, value: impl ToSql) -> Result<(), rusqlite::Error> {
+        self.pushed += 1;
+        self.prepared.raw_bind_parameter(self.pushed, value)
     }
 }

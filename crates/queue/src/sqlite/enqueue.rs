@@ -1,46 +1,103 @@
-//! An enqueue: identity, dedup, limits, then the insert.
+//! Enqueues of a batch: identity, dedup and limits, one after the other in memory; then one insert
+//! for all of them.
+//!
+//! Whether an event is there already, the insert itself says: almost none is. When one was, the
+//! transaction is begun anew, and each event is looked up before it is decided on.
+
+use std::collections::HashMap;
 
 use rusqlite::params;
 
 use super::request::{Call, NewEvent};
 use super::rows::Columns;
 use super::sessions::SessionRow;
-use super::statements::{FIND_DEDUP, FIND_EVENT, INSERT_MESSAGE, INSERT_PAYLOAD, INSERT_SESSION};
+use super::statements::{FIND_DEDUP, FIND_EVENT, INSERT_MESSAGES, INSERT_PAYLOADS, INSERT_SESSION};
 use super::work::Work;
 use crate::error::{EnqueueError, StoreError};
-use crate::ids::{MessageId, Seq, SessionId, Timestamp};
+use crate::ids::{Epoch, EventId, MessageId, Seq, SessionId, Timestamp};
 use crate::types::{Enqueue, Receipt, SessionRef, State};
 use crate::validate;
 
 type EnqueueCall = Call<NewEvent, Receipt, EnqueueError>;
+type Answer = Result<Receipt, EnqueueError>;
 
-/// Works an enqueue and keeps its answer.
-pub(super) fn run(work: &mut Work, call: &mut EnqueueCall) -> Result<(), StoreError> {
-    let answer = accept(work, &call.question)?;
-    call.answer(answer);
+/// Works the enqueues of a batch, the first in its transaction.
+pub(super) fn run(work: &mut Work, calls: &mut [&mut EnqueueCall]) -> Result<(), StoreError> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let answers = match take_in(work, calls, false)? {
+        Some(answers) => answers,
+        None => {
+            work.rollback();
+            work.begin()?;
+            take_in(work, calls, true)?.expect("each was looked up before")
+        }
+    };
+    for (call, answer) in calls.iter_mut().zip(answers) {
+        call.answer(answer);
+    }
     Ok(())
 }
 
-/// The outer error fails the transaction, the inner one is the answer and has changed nothing.
-///
-/// Whether the event is there already says the insert itself, since almost none is; before any other
-/// answer than a receipt, and before a session is made, it is looked up.
-fn accept(
+/// Decides on all events and stores the new ones. `None`: at least one of them is there already,
+/// which cannot be when each is looked up.
+fn take_in(
     work: &mut Work,
-    NewEvent { event, now }: &NewEvent,
-) -> Result<Result<Receipt, EnqueueError>, StoreError> {
-    if let Err(error) = validate::event(event, &work.limits) {
-        return Ok(Err(error));
-    }
-    let num = work.find_session(&event.session)?;
-    let other = match num {
-        None => None,
-        Some(num) => same_key(work, event, num)?,
+    calls: &[&mut EnqueueCall],
+    looks_up_each: bool,
+) -> Result<Option<Vec<Answer>>, StoreError> {
+    let mut intake = Intake {
+        work,
+        looks_up_each,
+        events: HashMap::new(),
+        dedup: HashMap::new(),
+        messages: Vec::new(),
     };
-    let refusal = check_depths(work, num).err();
-    if num.is_none() || other.is_some() || refusal.is_some() {
-        if let Some(first) = same_event(work, event)?.or(other) {
-            work.counters.duplicates += 1;
+    let mut answers = Vec::with_capacity(calls.len());
+    for call in calls {
+        answers.push(intake.accept(&call.question)?);
+    }
+    Ok(intake.store()?.then_some(answers))
+}
+
+/// Decides on the events of a batch, one after the other, and gathers what has to be inserted.
+struct Intake<'w, 'b> {
+    work: &'w mut Work,
+    looks_up_each: bool,
+    /// What was accepted in this batch and is not stored yet.
+    events: HashMap<EventId, Receipt>,
+    /// The last of these with each key of a session, and when it was accepted.
+    dedup: HashMap<(i64, &'b str), (Receipt, Timestamp)>,
+    messages: Vec<(NewMessage, &'b Enqueue)>,
+}
+
+/// What the writer has assigned to an event.
+struct NewMessage {
+    id: MessageId,
+    session: i64,
+    seq: Seq,
+    epoch: Epoch,
+}
+
+impl<'b> Intake<'_, 'b> {
+    /// The outer error fails the transaction, the inner one is the answer and has changed nothing.
+    fn accept(&mut self, question: &'b NewEvent) -> Result<Answer, StoreError> {
+        let NewEvent { event, now } = question;
+        if let Err(error) = validate::event(event, &self.work.limits) {
+            return Ok(Err(error));
+        }
+        let num = self.work.find_session(&event.session)?;
+        let same_key = match num {
+            None => None,
+            Some(num) => self.same_key(event, num)?,
+        };
+        let refusal = check_depths(self.work, num).err();
+        // Before any other answer than a new receipt, and before a session is made.
+        let looks_up =
+            self.looks_up_each || num.is_none() || same_key.is_some() || refusal.is_some();
+        if let Some(first) = self.same_event(event, looks_up)?.or(same_key) {
+            self.work.counters.duplicates += 1;
             return Ok(Ok(first));
         }
         if let (SessionRef::Id(id), None) = (&event.session, num) {
@@ -49,52 +106,112 @@ fn accept(
         if let Some(refusal) = refusal {
             return Ok(Err(refusal));
         }
+        let num = match (&event.session, num) {
+            (SessionRef::Key { agent, key }, None) => {
+                let row = self.work.create_session(agent, key, *now);
+                insert_session(self.work, &row, *now)?;
+                row.num
+            }
+            (_, num) => num.expect("an unknown id was refused"),
+        };
+        Ok(Ok(self.add(event, num, *now)))
     }
-    let num = match (&event.session, num) {
-        (SessionRef::Key { agent, key }, None) => {
-            let row = work.create_session(agent, key, *now);
-            insert_session(work, &row, *now)?;
-            row.num
+
+    /// The receipt of the message that an event repeats by its id.
+    fn same_event(&self, event: &Enqueue, looks_up: bool) -> Result<Option<Receipt>, StoreError> {
+        let of_batch = self.events.get(&event.event_id).copied();
+        if of_batch.is_some() || !looks_up {
+            return Ok(of_batch);
         }
-        (_, num) => num.expect("an unknown id was refused"),
-    };
-    if let Some(receipt) = add(work, event, num, *now)? {
-        return Ok(Ok(receipt));
+        self.work.db.first(FIND_EVENT, [event.event_id.0], |row| {
+            let mut c = Columns::of(row);
+            let (message, session, seq) = (MessageId(c.get()?), c.session_id()?, Seq(c.get()?));
+            Ok(repeated(message, session, seq))
+        })
     }
-    work.counters.duplicates += 1;
-    let first = same_event(work, event)?;
-    Ok(Ok(first.expect("the insert has met it")))
-}
 
-/// The receipt of the message that an event repeats by its id.
-fn same_event(work: &Work, event: &Enqueue) -> Result<Option<Receipt>, StoreError> {
-    work.db.first(FIND_EVENT, [event.event_id.0], |row| {
-        let mut c = Columns::of(row);
-        let (message, session, seq) = (MessageId(c.get()?), c.session_id()?, Seq(c.get()?));
-        Ok(repeated(message, session, seq))
-    })
-}
+    /// The receipt of the message that an event repeats by its dedup key.
+    fn same_key(&self, event: &Enqueue, num: i64) -> Result<Option<Receipt>, StoreError> {
+        let Some(dedup) = &event.dedup else {
+            return Ok(None);
+        };
+        let last = match self.dedup.get(&(num, dedup.key.as_str())) {
+            Some(of_batch) => Some(*of_batch),
+            None => {
+                let session = self.work.held(num).id;
+                let values = params![num, dedup.key];
+                self.work.db.first(FIND_DEDUP, values, |row| {
+                    let mut c = Columns::of(row);
+                    let (message, seq) = (MessageId(c.get()?), Seq(c.get()?));
+                    Ok((repeated(message, session, seq), c.time()?))
+                })?
+            }
+        };
+        let within = |accepted_at: Timestamp| {
+            let apart_ms = event.accepted_at.0.abs_diff(accepted_at.0);
+            dedup
+                .window_ms
+                .is_none_or(|window| i128::from(apart_ms) <= i128::from(window))
+        };
+        Ok(last
+            .filter(|(_, accepted_at)| within(*accepted_at))
+            .map(|(receipt, _)| receipt))
+    }
 
-/// The receipt of the message that an event repeats by its dedup key.
-fn same_key(work: &Work, event: &Enqueue, num: i64) -> Result<Option<Receipt>, StoreError> {
-    let Some(dedup) = &event.dedup else {
-        return Ok(None);
-    };
-    let session = work.held(num).id;
-    let last = work.db.first(FIND_DEDUP, params![num, dedup.key], |row| {
-        let mut c = Columns::of(row);
-        let (message, seq, accepted_at) = (MessageId(c.get()?), Seq(c.get()?), c.time()?);
-        Ok((repeated(message, session, seq), accepted_at))
-    })?;
-    let within = |accepted_at: &Timestamp| {
-        let apart_ms = event.accepted_at.0.abs_diff(accepted_at.0);
-        dedup
-            .window_ms
-            .is_none_or(|window| i128::from(apart_ms) <= i128::from(window))
-    };
-    Ok(last
-        .filter(|(_, accepted_at)| within(accepted_at))
-        .map(|(receipt, _)| receipt))
+    /// Makes an event the last message of a held session.
+    fn add(&mut self, event: &'b Enqueue, num: i64, now: Timestamp) -> Receipt {
+        let work = &mut *self.work;
+        let id = work.counters.last_message.next();
+        work.counters.last_message = id;
+        work.count(num, State::Pending, 1);
+        let (seq, epoch, session) = work.change_session(num, |row| {
+            row.apply(&event.effect);
+            row.active_at = now;
+            row.refresh(event.cwd.as_ref(), event.project.as_ref());
+            (row.take_seq(), row.epoch, row.id)
+        });
+        let again = repeated(id, session, seq);
+        self.events.insert(event.event_id, again);
+        if let Some(dedup) = &event.dedup {
+            let key = (num, dedup.key.as_str());
+            self.dedup.insert(key, (again, event.accepted_at));
+        }
+        let message = NewMessage {
+            id,
+            session: num,
+            seq,
+            epoch,
+        };
+        self.messages.push((message, event));
+        Receipt {
+            duplicate: false,
+            ..again
+        }
+    }
+
+    /// Inserts what was gathered; false when some of it is there already.
+    fn store(self) -> Result<bool, StoreError> {
+        let db = &self.work.db;
+        let inserted = db.insert(&INSERT_MESSAGES, &self.messages, |row, (message, event)| {
+            row.push(message.id.0)?;
+            row.push(message.session)?;
+            row.push(message.seq.0)?;
+            row.push(message.epoch.0)?;
+            row.push(event.event_id.0)?;
+            row.push(&event.kind)?;
+            row.push(&event.agent_id)?;
+            row.push(event.dedup.as_ref().map(|dedup| &dedup.key))?;
+            row.push(event.accepted_at.0)
+        })?;
+        if inserted < self.messages.len() {
+            return Ok(false);
+        }
+        db.insert(&INSERT_PAYLOADS, &self.messages, |row, (message, event)| {
+            row.push(message.id.0)?;
+            row.push(&event.payload)
+        })?;
+        Ok(true)
+    }
 }
 
 fn repeated(message: MessageId, session: SessionId, seq: Seq) -> Receipt {
@@ -122,52 +239,6 @@ fn check_depths(work: &Work, num: Option<i64>) -> Result<(), EnqueueError> {
         });
     }
     Ok(())
-}
-
-/// Stores an event as the last message of a held session, unless it is stored already.
-fn add(
-    work: &mut Work,
-    event: &Enqueue,
-    num: i64,
-    now: Timestamp,
-) -> Result<Option<Receipt>, StoreError> {
-    let message = work.counters.last_message.next();
-    let session = work.held(num);
-    let (id, epoch, seq) = (session.id, session.epoch, session.next_seq);
-    let dedup_key = event.dedup.as_ref().map(|dedup| dedup.key.as_str());
-    let inserted = work.db.changed(
-        INSERT_MESSAGE,
-        params![
-            message.0,
-            num,
-            seq.0,
-            epoch.0,
-            event.event_id.0,
-            event.kind,
-            event.agent_id,
-            dedup_key,
-            event.accepted_at.0,
-        ],
-    )?;
-    if inserted == 0 {
-        return Ok(None);
-    }
-    work.db
-        .run(INSERT_PAYLOAD, params![message.0, event.payload])?;
-    work.counters.last_message = message;
-    work.count(num, State::Pending, 1);
-    work.change_session(num, |row| {
-        row.take_seq();
-        row.apply(&event.effect);
-        row.active_at = now;
-        row.refresh(event.cwd.as_ref(), event.project.as_ref());
-    });
-    Ok(Some(Receipt {
-        message,
-        session: id,
-        seq,
-        duplicate: false,
-    }))
 }
 
 /// Inserts a session that was created in memory; what else it holds goes out with the changes.

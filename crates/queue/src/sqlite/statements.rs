@@ -1,5 +1,7 @@
 //! Every statement of the engine: one file each in `queries/`.
 
+use std::sync::OnceLock;
+
 use sqlx::Sqlite;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
@@ -91,5 +93,46 @@ impl Statement {
     /// It, for a reader, to be bound.
     pub(super) fn query<'q>(self) -> Query<'q, Sqlite, SqliteArguments> {
         sqlx::query(self.sql())
+    }
+}
+
+pub(super) static INSERT_MESSAGES: Insert = Insert::of(INSERT_MESSAGE);
+pub(super) static INSERT_PAYLOADS: Insert = Insert::of(INSERT_PAYLOAD);
+
+/// Rows of one statement. Few sizes, so that all of them stay prepared.
+const SIZES: [usize; 3] = [64, 8, 1];
+
+/// An insert of one row, and the same for many: what a statement costs besides its rows is then paid
+/// once for all of them.
+pub(super) struct Insert {
+    one: Statement,
+    sized: [OnceLock<String>; SIZES.len()],
+}
+
+impl Insert {
+    const fn of(one: Statement) -> Self {
+        Self {
+            one,
+            sized: [const { OnceLock::new() }; SIZES.len()],
+        }
+    }
+
+    /// The largest of its statements for no more than so many rows, with its size; there is one row
+    /// at least.
+    pub(super) fn for_rows(&self, rows: usize) -> (usize, &str) {
+        let fits = SIZES.iter().position(|size| *size <= rows);
+        let place = fits.expect("there is a row");
+        let sql = self.sized[place].get_or_init(|| self.sized_sql(SIZES[place]));
+        (SIZES[place], sql)
+    }
+
+    /// Its text, with its group of question marks so many times.
+    fn sized_sql(&self, size: usize) -> String {
+        const GROUP: &str = "VALUES (";
+        let sql = self.one.sql();
+        let start = sql.find(GROUP).expect("it inserts values") + GROUP.len() - 1;
+        let end = start + sql[start..].find(')').expect("its group ends") + 1;
+        let groups = vec![&sql[start..end]; size].join(", ");
+        format!("{}{groups}{}", &sql[..start], &sql[end..])
     }
 }

@@ -100,11 +100,11 @@ fn transact(work: &mut Work, batch: &mut [Request]) -> Result<(), Failure> {
 /// All requests of a batch are under way at once, so any order between them is right; this one
 /// lets a claim see the event that was sent with it.
 fn work_kinds(work: &mut Work, batch: &mut [Request]) -> Result<(), Failure> {
-    for request in &mut *batch {
-        if let Request::Enqueue(call) = request {
-            enqueue::run(work, call)?;
-        }
-    }
+    let enqueues = batch.iter_mut().filter_map(|request| match request {
+        Request::Enqueue(call) => Some(call),
+        _ => None,
+    });
+    enqueue::run(work, &mut enqueues.collect::<Vec<_>>())?;
     for request in &mut *batch {
         if let Request::Settle(call) = request {
             settle::run(work, call)?;
