@@ -228,10 +228,16 @@ impl Notes {
     fn rescued(&mut self) {
         let generation = self.generation;
         for known in self.events.values_mut() {
-            if known.holder.is_some_and(|holder| holder < generation) {
-                known.holder = None;
-                known.rescues += 1;
+            if known
+                .holder
+                .take_if(|holder| *holder < generation)
+                .is_none()
+            {
+                continue;
             }
+            // A cancel that shared a batch with its claim may have been noted before it.
+            let may_be_cancelled = known.open.contains("cancel");
+            known.rescues += usize::from(known.settled.is_none() && !may_be_cancelled);
         }
     }
 
