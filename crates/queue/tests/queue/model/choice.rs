@@ -75,7 +75,7 @@ fn acts_of_work(there: &Chances) -> Weighted {
 
 fn acts_on_messages(there: &Chances) -> Weighted {
     let some_or_all = option::of(session(there));
-    let (redrive, redrive_all) = (1 + if_any(4, there.dead), 1 + if_any(2, there.dead));
+    let (redrive, redrive_all) = (1 + if_any(6, there.dead), 1 + if_any(2, there.dead));
     let redrives = message(State::Dead).prop_map(Act::Redrive);
     let purges = message(State::Dead).prop_map(Act::PurgeMessage);
     vec![
@@ -120,7 +120,7 @@ fn acts_on_the_store(there: &Chances) -> Weighted {
         (next, Just(Act::NextGeneration).boxed()),
         (2, reopen.boxed()),
         (1, Just(Act::Shrink).boxed()),
-        (3, Just(Act::Look).boxed()),
+        (4, Just(Act::Look).boxed()),
     ]
 }
 
@@ -215,7 +215,7 @@ fn end() -> BoxedStrategy<End> {
         4 => confirm,
         2 => (0..10_i64).prop_map(End::Retry),
         1 => option::of(0..10_i64).prop_map(End::GiveBack),
-        1 => Just(End::Poison),
+        2 => Just(End::Poison),
     ]
     .boxed()
 }

@@ -95,12 +95,15 @@ impl<S: Store> Side<S> {
             return false;
         };
         settlements.iter().all(|settlement| {
-            let given = self.claim_of(settlement.claim).map(|place| {
-                let given = &self.claims[place];
-                let again = |later: &Given| later.message == given.message;
-                given.over || self.claims[place + 1..].iter().any(again)
-            });
-            settlement.forged.is_some() || given == Some(true)
+            let Some((message, fence)) = self.shown(settlement) else {
+                return false;
+            };
+            let is_its = |given: &Given| given.message == message && given.fence == fence;
+            let place = self.claims.iter().position(is_its);
+            place.is_none_or(|place| {
+                let (given, later) = (&self.claims[place], &self.claims[place + 1..]);
+                given.over || later.iter().any(|later| later.message == message)
+            })
         })
     }
 
@@ -136,15 +139,16 @@ impl<S: Store> Side<S> {
         known.copied().unwrap_or(SessionId(Uuid::nil()))
     }
 
-    /// The place of a claim, if there is one.
-    fn claim_of(&self, claim: OfClaim) -> Option<usize> {
-        let (newer, with_over) = match claim {
+    /// The message and the fence that are shown for an end, if there is such a claim. A forged fence
+    /// may happen to be that of another claim.
+    fn shown(&self, settlement: &Settlement) -> Option<(MessageId, Fence)> {
+        let (newer, with_over) = match settlement.claim {
             OfClaim::Open(newer) => (newer, false),
             OfClaim::Any(newer) => (newer, true),
         };
-        let fit = self.claims.iter().enumerate();
-        let mut fit = fit.rev().filter(|(_, given)| with_over || !given.over);
-        fit.nth(newer).map(|(place, _)| place)
+        let fit = self.claims.iter().rev();
+        let given = fit.filter(|given| with_over || !given.over).nth(newer)?;
+        Some((given.message, forge(given.fence, settlement.forged)))
     }
 
     async fn message_of(&self, message: OfMessage) -> MessageId {
@@ -253,24 +257,29 @@ impl<S: Store> Side<S> {
     }
 
     async fn settle(&mut self, settlements: &[Settlement]) -> String {
-        let there = settlements.iter();
-        let there = there.filter_map(|ask| Some((self.claim_of(ask.claim)?, ask)));
-        let there: Vec<_> = there.collect();
-        let ends = there.iter();
-        let ends = ends.map(|(place, ask)| self.end(&self.claims[*place], ask));
+        let shown = settlements.iter();
+        let shown = shown.filter_map(|ask| Some((self.shown(ask)?, &ask.end)));
+        let shown: Vec<_> = shown.collect();
+        let ends = shown.iter();
+        let ends = ends.map(|((message, fence), end)| self.end(*message, *fence, end));
         let answers = join_all(ends).await;
-        for (answer, (place, ask)) in answers.iter().zip(there) {
-            let over = matches!(answer, Ok(_) | Err(SettleError::ClaimLost(_)));
-            self.claims[place].over |= over && ask.forged.is_none();
+        for (answer, (shown, _)) in answers.iter().zip(shown) {
+            if matches!(answer, Ok(_) | Err(SettleError::ClaimLost(_))) {
+                self.are_over(|given| (given.message, given.fence) == shown);
+            }
         }
         say(answers)
     }
 
-    async fn end(&self, given: &Given, settlement: &Settlement) -> Result<String, SettleError> {
-        let (message, fence) = (given.message, forge(given.fence, settlement.forged));
+    async fn end(
+        &self,
+        message: MessageId,
+        fence: Fence,
+        end: &End,
+    ) -> Result<String, SettleError> {
         let reason = "reason".to_owned();
         let after = |delay: i64| Timestamp(self.now.0 + delay);
-        let why = match &settlement.end {
+        let why = match end {
             End::Retry(delay) => ReleaseWhy::Retry {
                 reason,
                 not_before: after(*delay),
