@@ -78,6 +78,9 @@ impl<'a> Load<'a> {
     /// finished.
     pub(crate) fn restart(&mut self, owner: Generation) {
         self.asker.owner = owner;
+        // What was refused since a sync failed may be found by whoever opens the file next: asked for
+        // again it would be a duplicate, and not of the epoch it is noted in.
+        self.again.clear();
         for session in self.sessions.values_mut() {
             session.held = None;
             if session.closing.is_some() {
