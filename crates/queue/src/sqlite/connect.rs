@@ -41,8 +41,9 @@ pub(super) type Pragma = (&'static str, String, String);
 
 /// The pragmas of a connection.
 ///
-/// The page caches are small because the operating system caches the file anyway; the log is
-/// folded into the file at 2,000 pages (8 MiB), two batches of the largest size.
+/// The page caches are small because the operating system caches the file anyway. The log is folded
+/// into the file at 4,000 pages (16 MiB), and keeps its size: a log that is overwritten is synced
+/// twice as fast as one that grows.
 pub(super) fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
     let pragma = |name, set: &str, read: &str| (name, set.to_owned(), read.to_owned());
     let busy_ms = limits.busy_timeout.as_millis().to_string();
@@ -58,9 +59,9 @@ pub(super) fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
     match role {
         Role::Writer => pragmas.extend([
             pragma("journal_mode", "WAL", "wal"),
-            pragma("wal_autocheckpoint", "2000", "2000"),
-            pragma("journal_size_limit", "8388608", "8388608"),
-            pragma("cache_size", "-1024", "-1024"),
+            pragma("wal_autocheckpoint", "4000", "4000"),
+            pragma("journal_size_limit", "33554432", "33554432"),
+            pragma("cache_size", "-2048", "-2048"),
         ]),
         Role::Reader => pragmas.extend([
             pragma("query_only", "ON", "1"),

@@ -74,20 +74,20 @@ pub(crate) struct Pragma {
 pub(crate) const SMALL: [Pragma; 3] = [
     Pragma {
         name: "wal_autocheckpoint",
-        asked: "2000",
-        pretended: "2000",
+        asked: "4000",
+        pretended: "4000",
         value: "12",
     },
     Pragma {
         name: "journal_size_limit",
-        asked: "8388608",
-        pretended: "8388608",
+        asked: "33554432",
+        pretended: "33554432",
         value: "65536",
     },
     Pragma {
         name: "cache_size",
-        asked: "-1024",
-        pretended: "-1024",
+        asked: "-2048",
+        pretended: "-2048",
         value: "4",
     },
 ];
