@@ -22,6 +22,10 @@ pub struct Limits {
     pub batch_max_bytes: usize,
     /// Bytes of a checkpoint, and of all results of one confirm.
     pub result_max_bytes: usize,
+    /// Pages (of 4 KiB) of the engine's log at which it is folded into the file in any case: what is
+    /// read after a crash, and what a burst may take on disk. From a quarter of it on it is folded when
+    /// nobody waits.
+    pub log_max_pages: u32,
     /// How long the engine waits for a lock that another process holds.
     pub busy_timeout: Duration,
 }
@@ -37,6 +41,7 @@ impl Default for Limits {
             batch_max: 256,
             batch_max_bytes: 4 << 20,
             result_max_bytes: 4 << 20,
+            log_max_pages: 4000,
             busy_timeout: Duration::from_secs(5),
         }
     }

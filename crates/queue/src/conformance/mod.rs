@@ -34,6 +34,7 @@ pub const LIMITS: Limits = Limits {
     batch_max: 256,
     batch_max_bytes: 4 << 20,
     result_max_bytes: 100,
+    log_max_pages: 4000,
     busy_timeout: Duration::from_secs(5),
 };
 

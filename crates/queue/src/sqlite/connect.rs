@@ -42,8 +42,8 @@ pub(super) type Pragma = (&'static str, String, String);
 /// The pragmas of a connection.
 ///
 /// The page caches are small because the operating system caches the file anyway. The log is folded
-/// into the file at 4,000 pages (16 MiB), and keeps its size: a log that is overwritten is synced
-/// twice as fast as one that grows.
+/// into the file by the writer, and keeps its size: a log that is overwritten is synced twice as fast
+/// as one that grows.
 pub(super) fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
     let pragma = |name, set: &str, read: &str| (name, set.to_owned(), read.to_owned());
     let busy_ms = limits.busy_timeout.as_millis().to_string();
@@ -59,7 +59,7 @@ pub(super) fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
     match role {
         Role::Writer => pragmas.extend([
             pragma("journal_mode", "WAL", "wal"),
-            pragma("wal_autocheckpoint", "4000", "4000"),
+            pragma("wal_autocheckpoint", "0", "0"),
             pragma("journal_size_limit", "33554432", "33554432"),
             pragma("cache_size", "-2048", "-2048"),
         ]),

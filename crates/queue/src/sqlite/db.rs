@@ -1,8 +1,11 @@
 //! The writing connection. It blocks, and lives on the writer's thread.
 
+use std::cell::Cell;
+use std::ffi::c_int;
 use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::hooks::Wal;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Params, ToSql};
 
@@ -13,8 +16,18 @@ use crate::error::{OpenError, StoreError};
 /// Prepared statements kept: all that the writer has.
 const STATEMENTS: usize = 80;
 
-/// A connection that writes.
+/// A connection that writes, on the thread that opened it.
 pub(super) struct Db(Connection);
+
+thread_local! {
+    /// Pages in the log after the last commit; there is one writing connection a thread.
+    static LOG_PAGES: Cell<u32> = const { Cell::new(0) };
+}
+
+fn note_log_pages(_: &Wal, pages: c_int) -> Result<(), rusqlite::Error> {
+    LOG_PAGES.set(pages.unsigned_abs());
+    Ok(())
+}
 
 impl Db {
     /// Opens a file that was made ready, and sets its pragmas; also returns them as read back.
@@ -35,7 +48,28 @@ impl Db {
             let got = db.pragma(name).map_err(failed)?;
             found.push(read_back_as(path, pragma, got)?);
         }
+        // After the pragmas, one of which takes it away.
+        db.0.wal_hook(Some(note_log_pages));
         Ok((db, found))
+    }
+
+    /// Pages in the log that may not be folded yet.
+    pub(super) fn log_pages(&self) -> u32 {
+        LOG_PAGES.get()
+    }
+
+    /// Folds the log into the file as far as readers let it; the next commit begins it anew when all
+    /// of it is folded. Answers whether it is.
+    pub(super) fn fold(&self) -> Result<bool, StoreError> {
+        let mut prepared = self.0.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+        let is_whole = prepared.query_row((), |row| {
+            let (busy, pages, folded): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(busy == 0 && pages == folded)
+        })?;
+        if is_whole {
+            LOG_PAGES.set(0);
+        }
+        Ok(is_whole)
     }
 
     /// Runs a statement that has no rows to give.

@@ -16,6 +16,7 @@ use crate::error::StoreError;
 pub(super) fn run(mut work: Work, inbox: Receiver<Request>) -> Db {
     let (batch_max, batch_max_bytes) = (work.limits.batch_max, work.limits.batch_max_bytes);
     let mut batch = Vec::new();
+    let mut log = Log::default();
     loop {
         let (mut requests, mut bytes) = (0, 0);
         let has_room = |request: &Request| {
@@ -38,6 +39,37 @@ pub(super) fn run(mut work: Work, inbox: Receiver<Request>) -> Db {
             }
             fold.finish();
         }
+        log.fold_when_due(&work, &inbox);
+    }
+}
+
+/// When the log is folded: after the answers, which it would keep waiting, and if it can wait, when
+/// nobody else waits either.
+#[derive(Default)]
+struct Log {
+    /// Pages it had when a reader, or the disk, kept it from being folded: not to be tried again for
+    /// every commit.
+    left: u32,
+}
+
+impl Log {
+    fn fold_when_due(&mut self, work: &Work, inbox: &Receiver<Request>) {
+        let (pages, max) = (work.db.log_pages(), work.limits.log_max_pages);
+        if pages < self.left {
+            self.left = 0;
+        }
+        let grown = pages - self.left;
+        if grown < max / 4 || (grown < max && !inbox.is_empty()) {
+            return;
+        }
+        self.left = match work.db.fold() {
+            Ok(true) => 0,
+            Ok(false) => pages,
+            Err(error) => {
+                tracing::debug!(%error, pages, "the log is not folded");
+                pages
+            }
+        };
     }
 }
 

@@ -68,16 +68,10 @@ pub(crate) struct Pragma {
     pub(crate) value: &'static str,
 }
 
-/// With the log folded into the file every few commits, a short load goes through all that a long
-/// one does: checkpoints, a log begun anew, a log cut to its limit; with a cache of few pages,
-/// transactions that are written before they are committed, and reads.
-pub(crate) const SMALL: [Pragma; 3] = [
-    Pragma {
-        name: "wal_autocheckpoint",
-        asked: "4000",
-        pretended: "4000",
-        value: "12",
-    },
+/// With the log folded into the file every few commits (the load's limits), a short load goes through
+/// all that a long one does: checkpoints, a log begun anew, a log cut to its limit; with a cache of few
+/// pages, transactions that are written before they are committed, and reads.
+pub(crate) const SMALL: [Pragma; 2] = [
     Pragma {
         name: "journal_size_limit",
         asked: "33554432",

@@ -29,7 +29,14 @@ pub(crate) const LIMITS: Limits = Limits {
     depth_max: 1_000_000,
     batch_max_bytes: 4 << 20,
     result_max_bytes: 4 << 20,
+    log_max_pages: 12,
     busy_timeout: std::time::Duration::from_secs(5),
+};
+
+/// With a log that is not folded before the load ends.
+pub(crate) const LONG_LOG: Limits = Limits {
+    log_max_pages: 4_000,
+    ..LIMITS
 };
 
 pub(crate) const AGENT: &str = "agent";

@@ -16,7 +16,7 @@ use sessiond_queue::store::Store;
 
 use crate::check::{goes_on, violations};
 use crate::child;
-use crate::load::{LIMITS, Load, NOW, begin, event};
+use crate::load::{LIMITS, LONG_LOG, Load, NOW, begin, event};
 use crate::notes::Note;
 use crate::random::Random;
 use crate::seed::seed;
@@ -141,7 +141,7 @@ fn in_child(test: &str) {
 }
 
 async fn open(path: &Path) -> SqliteStore {
-    let opened = SqliteStore::open(path, LIMITS).await;
+    let opened = SqliteStore::open(path, LONG_LOG).await;
     opened.expect("the store opens")
 }
 
