@@ -444,17 +444,19 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        // The thread ends once the requests under way are answered. Whoever closes second waits here.
-        let db = match &self.writer {
-            None => None,
-            Some(writer) => {
-                writer.requests.close();
-                match writer.ended.lock().await.take() {
-                    Some(ended) => ended.await.ok(),
-                    None => None,
-                }
-            }
+        let Some(writer) = &self.writer else {
+            return self.readers.close().await;
         };
+        // The thread ends once the requests under way are answered.
+        writer.requests.close();
+        // Held to the end: whoever closes second waits here.
+        let mut ended = writer.ended.lock().await;
+        let db = match &mut *ended {
+            None => None,
+            Some(ended) => ended.await.ok(),
+        };
+        // Only now, so that who gives up waiting leaves it to the next.
+        *ended = None;
         // The writer closes last: the last connection folds the log into the file, and a reader
         // cannot.
         self.readers.close().await;

@@ -2,6 +2,7 @@
 //! (the file, its history of attempts, its migration, its shrinking), and the two compared by random
 //! walks (`model`).
 
+mod close;
 mod conformance;
 mod history;
 mod migration;

@@ -1,0 +1,65 @@
+//! The end of a store on SQLite: who waits for it, and what becomes of those who do not.
+
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::future::join_all;
+use sessiond_queue::store::Store;
+use sqlx::Connection as _;
+
+use crate::sqlite::{NOW, event, new_path, open, stranger};
+
+/// Until what has to happen, has happened.
+const LIMIT: Duration = Duration::from_secs(10);
+
+async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < LIMIT, "{what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn everyone_who_closes_waits_until_the_file_is_closed() {
+    let (_dir, path) = new_path();
+    let log = path.with_extension("db-wal");
+    let store = open(&path).await;
+    let stored = join_all((0..100).map(|_| store.enqueue(event("a", "X"), NOW))).await;
+    assert!(stored.iter().all(Result::is_ok));
+    assert!(log.exists());
+    let close = async || {
+        store.close().await;
+        assert!(!log.exists(), "a clean close folds the log in");
+    };
+    tokio::join!(close(), close(), close());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn close_that_was_given_up_is_finished_by_the_next() {
+    let (_dir, path) = new_path();
+    let log = path.with_extension("db-wal");
+    let store = open(&path).await;
+    let mut stranger = stranger(&path).await;
+    let locked = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut stranger);
+    locked.await.expect("the file is locked");
+    let asked = store.enqueue(event("a", "X"), NOW).now_or_never();
+    assert!(asked.is_none() && store.close().now_or_never().is_none());
+    stranger.close().await.expect("the file is unlocked");
+    store.close().await;
+    assert!(!log.exists(), "a clean close folds the log in");
+}
+
+#[tokio::test]
+async fn store_that_is_dropped_finishes_what_was_asked_and_closes_the_file() {
+    let (_dir, path) = new_path();
+    let store = open(&path).await;
+    let asked = (0..300).map(|_| store.enqueue(event("a", "X"), NOW).now_or_never());
+    assert!(asked.last().is_some());
+    drop(store);
+    let log = path.with_extension("db-wal");
+    wait_until("the file is closed", || !log.exists()).await;
+    let stats = open(&path).await.stats().await.expect("they are read");
+    assert_eq!(stats.accepted, 300);
+}
