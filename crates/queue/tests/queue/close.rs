@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::join_all;
+use sessiond_queue::SqliteStore;
+use sessiond_queue::error::{EnqueueError, SettleError, StoreError};
+use sessiond_queue::ids::Generation;
 use sessiond_queue::store::Store;
+use sessiond_queue::types::{Claim, Claimed, Confirm, SessionFilter, Usage};
 use sqlx::Connection as _;
 
 use crate::sqlite::{NOW, event, new_path, open, stranger};
@@ -62,4 +66,64 @@ async fn store_that_is_dropped_finishes_what_was_asked_and_closes_the_file() {
     wait_until("the file is closed", || !log.exists()).await;
     let stats = open(&path).await.stats().await.expect("they are read");
     assert_eq!(stats.accepted, 300);
+}
+
+#[tokio::test]
+async fn writer_that_panics_leaves_nobody_waiting_and_nothing_half_done() {
+    let (_dir, path) = new_path();
+    let store = open(&path).await;
+    store
+        .enqueue(event("a", "X"), NOW)
+        .await
+        .expect("it is stored");
+    let claim = claim_head(&store).await;
+    // A state that the schema forbids: the writer takes it for its own mistake.
+    let mut stranger = stranger(&path).await;
+    let broken = sqlx::raw_sql(
+        "PRAGMA ignore_check_constraints = ON; UPDATE messages SET state = 'done', finished_at = 1",
+    );
+    broken
+        .execute(&mut stranger)
+        .await
+        .expect("the row is broken");
+    stranger.close().await.expect("the file closes");
+    let confirm = Confirm {
+        message: claim.message.id,
+        fence: claim.fence,
+        results: Vec::new(),
+        checkpoint: None,
+        usage: Usage::default(),
+    };
+    let (confirmed, stored) = tokio::join!(
+        store.confirm(confirm, NOW),
+        store.enqueue(event("b", "X"), NOW)
+    );
+    assert!(matches!(
+        confirmed,
+        Err(SettleError::Store(StoreError::Closed))
+    ));
+    assert!(matches!(
+        stored,
+        Err(EnqueueError::Store(StoreError::Closed))
+    ));
+    let refused = store.enqueue(event("b", "X"), NOW).await;
+    assert!(matches!(
+        refused,
+        Err(EnqueueError::Store(StoreError::Closed))
+    ));
+    let stats = store.stats().await.expect("they are read");
+    assert_eq!(stats.accepted, 1, "its transaction is rolled back");
+    store.close().await;
+    let store = open(&path).await;
+    let stored = store.enqueue(event("b", "X"), NOW).await;
+    assert_eq!(stored.expect("it is stored").message.0, 2);
+}
+
+async fn claim_head(store: &SqliteStore) -> Claim {
+    let sessions = store.sessions(SessionFilter::default()).await;
+    let session = sessions.expect("they are listed")[0].id;
+    match store.claim(session, Generation(1), NOW).await {
+        Ok(Claimed::Message(claim)) => *claim,
+        other => panic!("{other:?}"),
+    }
 }
