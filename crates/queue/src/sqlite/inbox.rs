@@ -1,7 +1,7 @@
 //! The way from the callers to the writer's thread: they put in, it takes out all there is.
 //!
 //! The writer is woken only when it sleeps, so that callers who come while it works cost it nothing.
-//! There is no bound: each caller holds its request until it is answered anyway, here or there.
+//! There is no bound here: whoever puts something in holds a place among the requests under way.
 
 use std::collections::VecDeque;
 use std::mem;

@@ -46,7 +46,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sqlx::{Connection as _, SqlitePool};
-use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::connect::Role;
 use self::db::Db;
@@ -80,8 +80,23 @@ pub struct SqliteStore {
 /// The way to the writer's thread.
 struct Writer {
     requests: Sender<Request>,
+    /// As many as make the batch that is worked and the next: a request whose caller has gone is
+    /// still there, and while the disk hangs, callers come and go.
+    places: Arc<Semaphore>,
     /// Gives back the connection when the thread ends; locked while a close waits for it.
     ended: AsyncMutex<Option<oneshot::Receiver<Db>>>,
+}
+
+impl Writer {
+    /// A place among the requests under way; whoever came first gets the next one that is free.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        // Without a wait, unless there is none: nobody is overtaken, since whoever waits has taken it.
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return place;
+        }
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.expect("the semaphore is never closed")
+    }
 }
 
 impl SqliteStore {
@@ -160,8 +175,9 @@ impl SqliteStore {
         let Some(writer) = &self.writer else {
             return Err(self.refusal().into());
         };
+        let place = writer.place().await;
         let (reply, answer) = oneshot::channel();
-        let request = request(Call::new(question, reply));
+        let request = request(Call::new(question, reply, place));
         if writer.requests.send(request).is_err() {
             return Err(StoreError::Closed.into());
         }
@@ -482,6 +498,7 @@ async fn start_writer(
     let (requests, receiver) = inbox();
     let (opened, opening) = oneshot::channel();
     let (end, ended) = oneshot::channel();
+    let places = Arc::new(Semaphore::new(2 * limits.batch_max.max(1)));
     let (file, pragmas) = (path.to_owned(), connect::pragmas(Role::Writer, &limits));
     let thread = move || {
         let db = match Db::open(&file, &pragmas) {
@@ -510,8 +527,12 @@ async fn start_writer(
         Ok(opened) => opened?,
         Err(_) => unreachable!("the thread answers before it ends"),
     };
-    let ended = AsyncMutex::new(Some(ended));
-    Ok((Writer { requests, ended }, pragmas))
+    let writer = Writer {
+        requests,
+        places,
+        ended: AsyncMutex::new(Some(ended)),
+    };
+    Ok((writer, pragmas))
 }
 
 /// Makes a new file in the place of one that cannot be read. Its generations go on from the time in

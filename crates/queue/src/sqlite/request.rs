@@ -2,7 +2,7 @@
 //!
 //! An answer is kept here until the commit, and only then sent: what was answered is on disk.
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::work::Work;
 use crate::error::{EnqueueError, SettleError, StoreError};
@@ -44,14 +44,21 @@ pub(super) struct Call<Q, T, E> {
     pub(super) question: Q,
     answer: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
+    /// Its place among the requests under way, which it gives back at its end.
+    place: OwnedSemaphorePermit,
 }
 
 impl<Q, T, E: From<StoreError>> Call<Q, T, E> {
-    pub(super) fn new(question: Q, reply: oneshot::Sender<Result<T, E>>) -> Self {
+    pub(super) fn new(
+        question: Q,
+        reply: oneshot::Sender<Result<T, E>>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
             question,
             answer: None,
             reply,
+            place,
         }
     }
 
@@ -64,11 +71,13 @@ impl<Q, T, E: From<StoreError>> Call<Q, T, E> {
         let answer = self
             .answer
             .expect("every request of a committed batch was answered");
+        drop(self.place);
         // The caller may have gone; what it asked for is done all the same.
         drop(self.reply.send(answer));
     }
 
     fn fail(self, error: StoreError) {
+        drop(self.place);
         // As above: a caller that has gone does not want to know.
         drop(self.reply.send(Err(error.into())));
     }

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use sessiond_queue::SqliteStore;
 use sessiond_queue::error::{EnqueueError, SettleError, StoreError};
 use sessiond_queue::ids::Generation;
+use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{Claim, Claimed, Confirm, SessionFilter, Usage};
 use sqlx::Connection as _;
@@ -126,4 +127,26 @@ async fn claim_head(store: &SqliteStore) -> Claim {
         Ok(Claimed::Message(claim)) => *claim,
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn requests_of_callers_that_have_gone_are_bounded() {
+    let (_dir, path) = new_path();
+    let limits = Limits {
+        batch_max: 4,
+        ..Limits::default()
+    };
+    let store = SqliteStore::open(&path, limits).await;
+    let store = store.expect("the store opens");
+    let mut stranger = stranger(&path).await;
+    let locked = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut stranger);
+    locked.await.expect("the file is locked");
+    for _ in 0..100 {
+        let asked = store.enqueue(event("a", "X"), NOW).now_or_never();
+        assert!(asked.is_none());
+    }
+    stranger.close().await.expect("the file is unlocked");
+    let stored = store.enqueue(event("a", "X"), NOW).await;
+    let stored = stored.expect("it is stored").message.0;
+    assert_eq!(stored, 9, "two batches, and this one");
 }
