@@ -10,9 +10,8 @@
 //!
 //! [`SqliteStore`] has one writer: a thread that turns the requests waiting for it into one
 //! transaction and answers them after the commit. Being the only one to write, it assigns ids, places
-//! and claim numbers and checks limits in memory. Readers
-//! see the last commit and wait for nobody. [`MemoryStore`] is the same queue as plain collections:
-//! the model the other is compared with.
+//! and claim numbers and checks limits in memory. Readers see the last commit and wait for nobody.
+//! [`MemoryStore`] is the same queue as plain collections: the model the other is compared with.
 //!
 //! # Messages
 //!

@@ -131,8 +131,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Marks a session as closing and begins its next epoch, unless it is marked already: then
     /// the deeper depth counts. A mark that becomes one of a purge forgets the prompt, unless the
-    /// session is to be reopened: then the prompt may be one that came since. With `only_if_draining` nothing happens when the drain was called
-    /// off.
+    /// session is to be reopened: then the prompt may be one that came since. With `only_if_draining`
+    /// nothing happens when the drain was called off.
     async fn mark_closing(
         &self,
         session: SessionId,

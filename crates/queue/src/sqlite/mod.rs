@@ -1,10 +1,10 @@
 //! The queue on SQLite: the handle that callers hold.
 //!
 //! Writes go as requests to the one thread that owns the writing connection (`writer`, `db`); reads go
-//! to a small pool. In reading order: `connect` opens the file, `statements` holds the SQL, `request` is
-//! what the handle sends through the `inbox`, `writer` makes batches, `work` is one transaction; `enqueue`, `settle`,
-//! `claim`, `backlog`, `delete` and `lifecycle` are the operations, `sessions`, `counters` and `transition`
-//! the state they change; `rows` and `read` are the way out.
+//! to a small pool. In reading order: `connect` opens the file, `statements` holds the SQL, `request`
+//! is what the handle sends through the `inbox`, `writer` makes batches, `work` is one transaction;
+//! `enqueue`, `settle`, `claim`, `backlog`, `delete`, `lifecycle` and `shrink` are the operations,
+//! `sessions`, `counters` and `transition` the state they change; `rows` and `read` are the way out.
 
 mod backlog;
 mod claim;

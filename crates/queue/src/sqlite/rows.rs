@@ -196,7 +196,7 @@ pub(super) fn session_row(row: &rusqlite::Row<'_>) -> Result<SessionRow, StoreEr
     Ok(row)
 }
 
-/// A row of `load_message`, `load_claims_*` and `load_backlog`.
+/// A row of `load_message`, `load_head`, `load_claims_before` and `load_backlog`.
 pub(super) fn message_row(row: &rusqlite::Row<'_>) -> Result<MessageRow, StoreError> {
     leading_message_row(&mut Columns::of(row))
 }
@@ -226,7 +226,7 @@ pub(super) fn leading_message_row(
     Ok(row)
 }
 
-/// A row of `list_messages`.
+/// A row of `list_messages` and `get_message`.
 pub(super) fn message(row: &impl Row) -> Result<Message, StoreError> {
     let mut c = Columns::of(row);
     Ok(Message {

@@ -1,7 +1,7 @@
 //! One transaction's worth of work: the writing connection, and what the writer holds in memory.
 //!
-//! Operations change counters and sessions here and messages through [`Work::step`]; the
-//! changes of sessions and counters go out together, in one statement before the commit.
+//! Operations change counters and sessions here and messages through [`Work::step`]. A message is
+//! stored at once; sessions and counters before the commit, each once however often it changed.
 
 use std::sync::Arc;
 
