@@ -10,7 +10,7 @@ use sessiond_queue::store::Store;
 use sessiond_queue::types::{Claimed, Life, MessageFilter, ResultFilter, State, Usage};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use uuid::Uuid;
 
 use crate::sqlite::{NOW, new_path, open};
@@ -123,6 +123,54 @@ async fn file_of_the_first_schema_is_worked_on() {
     assert!(failing.expect("the session is there").failing.is_some());
     let found = store.verify().await.expect("the store is checked");
     assert!(found.is_sound(), "{found:?}");
+}
+
+/// Sessions of every kind: of these, one is closing, one drains, and one that is ended has work left.
+const MORE_ROWS: &str = "
+INSERT INTO sessions (num, id, agent, key, life, close_depth, drain_until, created_at, active_at,
+                      next_seq, pending)
+VALUES (2, x'0000000000000000000000000000000b', 'agent', 'b', 'closing', 'purge', NULL, 1, 2, 1, 0),
+       (3, x'0000000000000000000000000000000c', 'agent', 'c', 'open', NULL, 7, 1, 3, 1, 0),
+       (4, x'0000000000000000000000000000000d', 'agent', 'd', 'ended', NULL, NULL, 1, 4, 4, 1),
+       (5, x'0000000000000000000000000000000e', 'agent', 'e', 'ended', NULL, NULL, 1, 5, 3, 0);
+INSERT INTO messages (id, session, seq, epoch, event_id, kind, state, accepted_at, finished_at)
+VALUES (5, 4, 1, 0, x'00000000000000000000000000000005', 'X', 'cancelled', 1, 2),
+       (6, 4, 2, 0, x'00000000000000000000000000000006', 'X', 'pending', 3, NULL),
+       (7, 4, 3, 0, x'00000000000000000000000000000007', 'X', 'cancelled', 1, 2),
+       (8, 5, 2, 0, x'00000000000000000000000000000008', 'X', 'cancelled', 1, 2);
+INSERT INTO payloads (message, body) VALUES (5, '{}'), (6, '{}'), (7, '{}'), (8, '{}');
+UPDATE counters SET pending = 2, cancelled = 3, sessions_open = 2, sessions_closing = 1,
+                    sessions_ended = 2, last_session = 5, last_message = 8;
+";
+
+#[tokio::test]
+async fn unfinished_sessions_of_an_older_file_are_known_by_their_heads() {
+    let (_dir, path) = new_path();
+    write_first_schema(&path).await;
+    let mut stranger = crate::sqlite::stranger(&path).await;
+    let filled = sqlx::raw_sql(MORE_ROWS).execute(&mut stranger).await;
+    filled.expect("the rows are stored");
+    stranger.close().await.expect("the file closes");
+    let store = open(&path).await;
+    let found = store.verify().await.expect("the store is checked");
+    assert!(found.is_sound(), "{found:?}");
+    let unfinished = store.unfinished().await.expect("they are listed");
+    let found = unfinished
+        .iter()
+        .map(|found| (found.session.0.as_u128(), found.due_at.map(|at| at.0)));
+    let wanted = [(10, None), (11, None), (12, None), (13, Some(3))];
+    assert_eq!(found.collect::<Vec<_>>(), wanted);
+    let mut stranger = crate::sqlite::stranger(&path).await;
+    for broken in [
+        "unfinished = 1 - unfinished",
+        "unfinished = NULL",
+        "head_seq = next_seq + 1",
+        "life = 'other'",
+    ] {
+        let update = AssertSqlSafe(format!("UPDATE sessions SET {broken}"));
+        let refused = sqlx::raw_sql(update).execute(&mut stranger).await;
+        assert!(refused.is_err(), "{broken}");
+    }
 }
 
 #[tokio::test]
