@@ -46,7 +46,5 @@ SET sql = replace(replace(sql,
     '(state = ''done'' OR state = ''dead'' OR state = ''cancelled'') =')
 WHERE type = 'table' AND name = 'messages';
 
--- This connection reads the schema anew; a change of it by the usual way tells all others to.
+-- This connection reads the schema anew; the indexes above have told all others to.
 PRAGMA writable_schema = RESET;
-CREATE TABLE reread (id INTEGER PRIMARY KEY);
-DROP TABLE reread;

@@ -1,10 +1,11 @@
 //! The queue on SQLite: the handle that callers hold.
 //!
 //! Writes go as requests to the one thread that owns the writing connection (`writer`, `db`); reads go
-//! to a small pool. In reading order: `connect` opens the file, `statements` holds the SQL, `request`
-//! is what the handle sends through the `inbox`, `writer` makes batches, `work` is one transaction;
-//! `enqueue`, `settle`, `claim`, `backlog`, `delete`, `lifecycle` and `shrink` are the operations,
-//! `sessions`, `counters` and `transition` the state they change; `rows` and `read` are the way out.
+//! to a small pool. In reading order: `connect` opens the file, `statements` holds the SQL, `thread`
+//! starts the writer and sends it what is in `request` through the `inbox`, `writer` makes batches,
+//! `work` is one transaction; `enqueue`, `settle`, `claim`, `backlog`, `delete`, `lifecycle` and
+//! `shrink` are the operations, `sessions`, `counters` and `transition` the state they change; `rows`
+//! and `read` are the way out.
 
 mod backlog;
 mod claim;
@@ -31,6 +32,7 @@ mod sessions;
 mod settle;
 mod shrink;
 mod statements;
+mod thread;
 mod transition;
 mod work;
 mod writer;
@@ -46,13 +48,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sqlx::{Connection as _, SqlitePool};
-use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::Notify;
 
-use self::connect::Role;
-use self::db::Db;
-use self::inbox::{Sender, inbox};
 use self::request::{Call, NewEvent, Operation, Request, Settle, Take};
-use self::work::Work;
+use self::thread::Writer;
 use crate::error::{EnqueueError, MessageError, OpenError, SessionError, SettleError, StoreError};
 use crate::ids::{Generation, MessageId, SessionId, Timestamp};
 use crate::limits::Limits;
@@ -77,28 +76,6 @@ pub struct SqliteStore {
     worked: Arc<Notify>,
 }
 
-/// The way to the writer's thread.
-struct Writer {
-    requests: Sender<Request>,
-    /// As many as make the batch that is worked and the next: a request whose caller has gone is
-    /// still there, and while the disk hangs, callers come and go.
-    places: Arc<Semaphore>,
-    /// Gives back the connection when the thread ends; locked while a close waits for it.
-    ended: AsyncMutex<Option<oneshot::Receiver<Db>>>,
-}
-
-impl Writer {
-    /// A place among the requests under way; whoever came first gets the next one that is free.
-    async fn place(&self) -> OwnedSemaphorePermit {
-        // Without a wait, unless there is none: nobody is overtaken, since whoever waits has taken it.
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return place;
-        }
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        place.expect("the semaphore is never closed")
-    }
-}
-
 impl SqliteStore {
     /// Opens a queue for reading and writing. The file is created if it is not there (its directory
     /// must be), made private to its owner (0600) and migrated to the present schema; before that, a
@@ -107,7 +84,7 @@ impl SqliteStore {
         let path = path.as_ref();
         let (conn, auto_vacuum) = connect::make_ready(path, &limits).await?;
         let worked = Arc::new(Notify::new());
-        let started = start_writer(path, limits, Arc::clone(&worked)).await;
+        let started = Writer::start(path, limits, Arc::clone(&worked)).await;
         if let Err(error) = conn.close().await {
             tracing::warn!(%error, path = %path.display(), "a connection did not close cleanly");
         }
@@ -172,18 +149,10 @@ impl SqliteStore {
         question: Q,
         request: impl FnOnce(Call<Q, T, E>) -> Request,
     ) -> Result<T, E> {
-        let Some(writer) = &self.writer else {
-            return Err(self.refusal().into());
-        };
-        let place = writer.place().await;
-        let (reply, answer) = oneshot::channel();
-        let request = request(Call::new(question, reply, place));
-        if writer.requests.send(request).is_err() {
-            return Err(StoreError::Closed.into());
+        match &self.writer {
+            Some(writer) => writer.ask(question, request).await,
+            None => Err(self.refusal().into()),
         }
-        answer
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     async fn run<O: Operation>(&self, operation: O) -> Result<O::Answer, O::Error> {
@@ -463,76 +432,11 @@ impl Store for SqliteStore {
         let Some(writer) = &self.writer else {
             return self.readers.close().await;
         };
-        // The thread ends once the requests under way are answered.
-        writer.requests.close();
-        // Held to the end: whoever closes second waits here.
-        let mut ended = writer.ended.lock().await;
-        let db = match &mut *ended {
-            None => None,
-            Some(ended) => ended.await.ok(),
-        };
-        // Only now, so that who gives up waiting leaves it to the next.
-        *ended = None;
-        // The writer closes last: the last connection folds the log into the file, and a reader
-        // cannot.
-        self.readers.close().await;
-        let Some(db) = db else {
-            return;
-        };
-        match tokio::task::spawn_blocking(move || db.close()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, path = %self.path.display(), "the database did not close cleanly");
-            }
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        let closed = writer.close(self.readers.close()).await;
+        if let Err(error) = closed {
+            tracing::warn!(%error, path = %self.path.display(), "the database did not close cleanly");
         }
     }
-}
-
-/// Starts the writer's thread, with a connection of its own; also returns that one's pragmas.
-async fn start_writer(
-    path: &Path,
-    limits: Limits,
-    worked: Arc<Notify>,
-) -> Result<(Writer, Vec<(String, String)>), OpenError> {
-    let (requests, receiver) = inbox();
-    let (opened, opening) = oneshot::channel();
-    let (end, ended) = oneshot::channel();
-    let places = Arc::new(Semaphore::new(2 * limits.batch_max.max(1)));
-    let (file, pragmas) = (path.to_owned(), connect::pragmas(Role::Writer, &limits));
-    let thread = move || {
-        let db = match Db::open(&file, &pragmas) {
-            Ok((db, pragmas)) => opened.send(Ok(pragmas)).map(|()| db),
-            Err(error) => {
-                // Whoever opens waits for it, or has gone.
-                drop(opened.send(Err(error)));
-                return;
-            }
-        };
-        // When whoever opened has gone, nobody ever asks for anything.
-        if let Ok(db) = db {
-            let db = writer::run(Work::new(db, limits, worked), receiver);
-            // A store that was dropped without being closed: the connection closes here.
-            drop(end.send(db));
-        }
-    };
-    let spawned = std::thread::Builder::new()
-        .name("queue-writer".to_owned())
-        .spawn(thread);
-    spawned.map_err(|error| OpenError::Open {
-        path: path.to_owned(),
-        source: Arc::new(error),
-    })?;
-    let pragmas = match opening.await {
-        Ok(opened) => opened?,
-        Err(_) => unreachable!("the thread answers before it ends"),
-    };
-    let writer = Writer {
-        requests,
-        places,
-        ended: AsyncMutex::new(Some(ended)),
-    };
-    Ok((writer, pragmas))
 }
 
 /// Makes a new file in the place of one that cannot be read. Its generations go on from the time in
