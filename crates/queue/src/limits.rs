@@ -22,9 +22,9 @@ pub struct Limits {
     pub batch_max_bytes: usize,
     /// Bytes of a checkpoint, and of all results of one confirm.
     pub result_max_bytes: usize,
-    /// Pages (of 4 KiB) of the engine's log at which it is folded into the file in any case: what is
-    /// read after a crash, and what a burst may take on disk. From a quarter of it on it is folded when
-    /// nobody waits.
+    /// Pages (of 4 KiB) of the engine's log at which it is folded into the file: what is read again
+    /// after a crash, and what the log takes on disk. Folding takes some milliseconds, in which nobody
+    /// is served; at 16 MiB that meets fewer than one request in a hundred.
     pub log_max_pages: u32,
     /// How long the engine waits for a lock that another process holds.
     pub busy_timeout: Duration,

@@ -82,7 +82,7 @@ pub async fn attempt_is_counted_at_the_claim(q: &Bench) {
         (q.owner, Epoch(0))
     );
     assert_eq!(q.message(receipt.message).await, claim.message);
-    assert_eq!(q.session(receipt.session).await.active_at, later);
+    assert_eq!(q.session(receipt.session).await.active_at, NOW);
 }
 
 /// Of claims that arrive together, one gets the head; over sessions, all do, each with its number.

@@ -110,9 +110,6 @@ impl Store for MemoryStore {
             },
         };
         model.last_claim = claim_seq;
-        if let Some(entry) = model.by_id(session) {
-            entry.session.active_at = now;
-        }
         Ok(Claimed::Message(Box::new(claim)))
     }
 

@@ -65,10 +65,9 @@ fn take(work: &mut Work, question: &Take) -> Result<Claimed, StoreError> {
     let claim_seq = work.counters.last_claim.next();
     work.counters.last_claim = claim_seq;
     work.step(&mut head.row, Step::Claim(owner, claim_seq), now);
-    work.sessions.change(num, |row| {
-        row.active_at = now;
-        row.head_seq = head.row.seq;
-    });
+    if work.held(num).head_seq != head.row.seq {
+        work.sessions.change(num, |row| row.head_seq = head.row.seq);
+    }
     let taken = [
         head.row.id.0,
         i64::from(head.row.attempt),

@@ -78,11 +78,6 @@ impl<T> Drop for Sender<T> {
 pub(super) struct Receiver<T>(Arc<Shared<T>>);
 
 impl<T> Receiver<T> {
-    /// Whether nobody waits for now.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.lock().waiting.is_empty()
-    }
-
     /// Waits until something is there, then moves it to `batch`, in order, as long as `has_room` says
     /// so of what is in `batch` already. False: the inbox is closed and empty.
     pub(super) fn receive(&self, batch: &mut Vec<T>, mut has_room: impl FnMut(&T) -> bool) -> bool {

@@ -178,6 +178,12 @@ impl Work {
         self.history
             .extend(history.map(|attempt| (message.id, attempt)));
         message.step(step, &self.limits, now);
+        if is_backlog(was) && is_backlog(message.state) {
+            // The session has as many as before: its row is left alone.
+            *self.counters.depth_mut(was) -= 1;
+            *self.counters.depth_mut(message.state) += 1;
+            return;
+        }
         self.count(message.session, was, -1);
         self.count(message.session, message.state, 1);
         self.sessions.change(message.session, |row| {

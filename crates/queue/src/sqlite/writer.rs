@@ -39,12 +39,11 @@ pub(super) fn run(mut work: Work, inbox: Receiver<Request>) -> Db {
             }
             fold.finish();
         }
-        log.fold_when_due(&work, &inbox);
+        log.fold_when_due(&work);
     }
 }
 
-/// When the log is folded: after the answers, which it would keep waiting, and if it can wait, when
-/// nobody else waits either.
+/// When the log is folded: after the answers, which it would keep waiting.
 #[derive(Default)]
 struct Log {
     /// Pages it had when a reader, or the disk, kept it from being folded: not to be tried again for
@@ -53,13 +52,12 @@ struct Log {
 }
 
 impl Log {
-    fn fold_when_due(&mut self, work: &Work, inbox: &Receiver<Request>) {
-        let (pages, max) = (work.db.log_pages(), work.limits.log_max_pages);
+    fn fold_when_due(&mut self, work: &Work) {
+        let pages = work.db.log_pages();
         if pages < self.left {
             self.left = 0;
         }
-        let grown = pages - self.left;
-        if grown < max / 4 || (grown < max && !inbox.is_empty()) {
+        if pages - self.left < work.limits.log_max_pages {
             return;
         }
         self.left = match work.db.fold() {

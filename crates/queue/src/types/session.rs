@@ -98,7 +98,8 @@ pub struct Session {
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// When it was first seen.
     pub created_at: Timestamp,
-    /// When something was last accepted, claimed or confirmed.
+    /// When something was last accepted or confirmed. A claim leaves it as it is, and with it the
+    /// session's row.
     pub active_at: Timestamp,
     /// Messages that are pending or claimed.
     pub pending: i64,

@@ -7,12 +7,13 @@ use std::sync::Mutex;
 
 use libsqlite3_sys::SQLITE_IOERR_FSYNC;
 use sessiond_queue::SqliteStore;
+use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
 
 use crate::check::{goes_on, violations};
 use crate::disk::{Call, Disk, Fault, Operation, Pragma, SMALL};
 use crate::image::{self, Unsynced};
-use crate::load::{LIMITS, Load, begin};
+use crate::load::{LIMITS, LONG_LOG, Load, begin};
 use crate::notes::Note;
 use crate::random::Random;
 use crate::seed::{number_from, seed};
@@ -95,6 +96,16 @@ fn synchronous(value: &'static str) -> Pragma {
     }
 }
 
+/// Beside small pragmas, a small log.
+fn limits_with(pragmas: &[Pragma]) -> Limits {
+    let is_small = |pragma: &Pragma| SMALL.iter().any(|small| small.name == pragma.name);
+    if pragmas.iter().any(is_small) {
+        LIMITS
+    } else {
+        LONG_LOG
+    }
+}
+
 /// A load on a watched disk.
 struct Recording {
     /// How many of the operations stand for what was there before.
@@ -153,7 +164,7 @@ impl Recording {
             });
             watch.0.fail(syncs_fail.then_some(fault));
         };
-        let mut store = open(&path).await;
+        let mut store = open(&path, limits_with(pragmas)).await;
         let owner = begin(&store, &journal).await;
         let mut load = Load::new("a", seed, owner, &journal);
         let mut refused = 0;
@@ -163,7 +174,7 @@ impl Recording {
             if round == ROUNDS / 2 {
                 store.close().await;
                 watch.0.fail(None);
-                store = open(&path).await;
+                store = open(&path, limits_with(pragmas)).await;
                 load.restart(begin(&store, &journal).await);
                 fail_syncs(!seed);
             }
@@ -286,7 +297,7 @@ fn adopt(disk: &Disk) {
     }
 }
 
-async fn open(path: &Path) -> SqliteStore {
-    let opened = SqliteStore::open(path, LIMITS).await;
+async fn open(path: &Path, limits: Limits) -> SqliteStore {
+    let opened = SqliteStore::open(path, limits).await;
     opened.expect("the store opens")
 }
