@@ -13,7 +13,10 @@ pub async fn sessions_are_listed_by_activity(q: &Bench) {
     for key in ["a", "b", "c"] {
         ids.push(q.put(event(key)).await.session);
     }
-    q.claim_at(ids[0], Timestamp(NOW.0 + 1)).await;
+    let claim = q.claim(ids[0]).await;
+    let later = Timestamp(NOW.0 + 1);
+    let confirmed = q.store.confirm(confirm_of(&claim), later).await;
+    confirmed.expect("the claim is confirmed");
     assert_eq!(
         sessions(q, SessionFilter::default()).await,
         [ids[0], ids[2], ids[1]]
