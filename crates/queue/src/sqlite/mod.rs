@@ -143,6 +143,23 @@ impl SqliteStore {
         Arc::clone(&self.worked)
     }
 
+    /// Completes when the writer has ended without being told to, by a panic: every write answers
+    /// [`StoreError::Closed`] from then on, what was answered before is on disk, and the store is to
+    /// be closed and opened again. Never completes for a store that was closed, or dropped, or is
+    /// only read.
+    pub fn writer_failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let obeyed = self.writer.as_ref().map(|writer| writer.obeyed.clone());
+        async move {
+            let has_failed = match obeyed {
+                Some(mut obeyed) => obeyed.wait_for(|obeyed| *obeyed).await.is_err(),
+                None => false,
+            };
+            if !has_failed {
+                std::future::pending().await
+            }
+        }
+    }
+
     /// Sends a request to the writer and waits for its answer.
     async fn ask<Q, T, E: From<StoreError>>(
         &self,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::connect::{self, Role};
 use super::db::Db;
@@ -22,6 +22,8 @@ pub(super) struct Writer {
     places: Arc<Semaphore>,
     /// Gives back the connection when the thread ends; locked while a close waits for it.
     ended: Mutex<Option<oneshot::Receiver<Db>>>,
+    /// True once the thread has ended as it was told to; a panic leaves it without its sender.
+    pub(super) obeyed: watch::Receiver<bool>,
 }
 
 impl Writer {
@@ -34,6 +36,7 @@ impl Writer {
         let (requests, receiver) = inbox();
         let (opened, opening) = oneshot::channel();
         let (end, ended) = oneshot::channel();
+        let (obey, obeyed) = watch::channel(false);
         let (file, pragmas) = (path.to_owned(), connect::pragmas(Role::Writer, &limits));
         let thread = move || {
             let db = match Db::open(&file, &pragmas) {
@@ -47,6 +50,7 @@ impl Writer {
             // When whoever opened has gone, nobody ever asks for anything.
             if let Ok(db) = db {
                 let db = writer::run(Work::new(db, limits, worked), receiver);
+                obey.send_replace(true);
                 // A store that was dropped without being closed: the connection closes here.
                 drop(end.send(db));
             }
@@ -66,6 +70,7 @@ impl Writer {
             requests,
             places: Arc::new(Semaphore::new(2 * limits.batch_max.max(1))),
             ended: Mutex::new(Some(ended)),
+            obeyed,
         };
         Ok((writer, pragmas))
     }

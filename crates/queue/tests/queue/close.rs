@@ -1,5 +1,6 @@
 //! The end of a store on SQLite: who waits for it, and what becomes of those who do not.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
@@ -73,11 +74,13 @@ async fn store_that_is_dropped_finishes_what_was_asked_and_closes_the_file() {
 async fn writer_that_panics_leaves_nobody_waiting_and_nothing_half_done() {
     let (_dir, path) = new_path();
     let store = open(&path).await;
+    let mut writer_failed = pin!(store.writer_failed());
     store
         .enqueue(event("a", "X"), NOW)
         .await
         .expect("it is stored");
     let claim = claim_head(&store).await;
+    assert_eq!(writer_failed.as_mut().now_or_never(), None);
     // A state that the schema forbids: the writer takes it for its own mistake.
     let mut stranger = stranger(&path).await;
     let broken = sqlx::raw_sql(
@@ -107,6 +110,10 @@ async fn writer_that_panics_leaves_nobody_waiting_and_nothing_half_done() {
         stored,
         Err(EnqueueError::Store(StoreError::Closed))
     ));
+    let told = tokio::time::timeout(LIMIT, writer_failed).await;
+    told.expect("whoever asked is told");
+    let told = store.writer_failed().now_or_never();
+    assert_eq!(told, Some(()), "whoever asks later is told too");
     let refused = store.enqueue(event("b", "X"), NOW).await;
     assert!(matches!(
         refused,
@@ -118,6 +125,24 @@ async fn writer_that_panics_leaves_nobody_waiting_and_nothing_half_done() {
     let store = open(&path).await;
     let stored = store.enqueue(event("b", "X"), NOW).await;
     assert_eq!(stored.expect("it is stored").message.0, 2);
+}
+
+#[tokio::test]
+async fn writer_that_ends_because_it_is_told_to_has_not_failed() {
+    let (_dir, path) = new_path();
+    let store = open(&path).await;
+    let writer_failed = store.writer_failed();
+    store.close().await;
+    assert_eq!(writer_failed.now_or_never(), None, "it was closed");
+    let store = open(&path).await;
+    let writer_failed = store.writer_failed();
+    drop(store);
+    let log = path.with_extension("db-wal");
+    wait_until("the thread closes the file", || !log.exists()).await;
+    assert_eq!(writer_failed.now_or_never(), None, "it was dropped");
+    let reader = SqliteStore::open_read_only(&path, Limits::default()).await;
+    let reader = reader.expect("the store opens");
+    assert_eq!(reader.writer_failed().now_or_never(), None, "it has none");
 }
 
 async fn claim_head(store: &SqliteStore) -> Claim {
