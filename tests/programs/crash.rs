@@ -1,5 +1,6 @@
 //! Whoever is killed, whenever: the results are those of a run in which nobody was.
 
+use nix::sys::signal::Signal;
 use sessiond_queue::types::{NewResult, State};
 
 use super::{Programs, results};
@@ -98,4 +99,47 @@ fn worker_killed_over_each_message_in_work_gives_the_same_results() {
     let worker = programs.home.start();
     worker.wait_idle();
     assert_eq!(results(worker.api(), &session), undisturbed());
+}
+
+#[test]
+fn worker_whose_writer_panics_ends_soon_and_the_next_takes_up_what_is_left() {
+    let mut programs = Programs::new("hold Stop")
+        .with("session.generator_stop_wait_ms", 600_000)
+        .with("session.shutdown_deadline_ms", 600_000);
+    let mut worker = programs.home.start();
+    let database = programs.home.database();
+    let hold = |session| {
+        let claimed = database.stats().depth.claimed + 1;
+        send(&programs.home, &payload::stop(session, "held"));
+        wait_until("the message is in work", LIMIT, || {
+            let depth = database.stats().depth;
+            ok_if(depth.claimed == claimed, depth)
+        });
+    };
+    hold("s");
+    let of_s = programs.wait_running(1);
+    hold("t");
+    // A state that the schema forbids: the writer takes it for its own mistake when the claim ends.
+    // The other claim does not end, and an ordinary stop would wait for it.
+    database.change(
+        "PRAGMA ignore_check_constraints = ON;
+         UPDATE messages SET state = 'done', finished_at = 1 WHERE id = 1",
+    );
+    programs.set_modes("");
+    of_s[0].signal(Signal::SIGKILL);
+    assert_eq!(worker.wait_exit().code(), Some(1));
+    let log = programs.home.log();
+    assert!(log.contains("ERROR") && log.contains("the queue's writer has ended by itself"));
+
+    database.change("UPDATE messages SET state = 'claimed', finished_at = NULL WHERE id = 1");
+    programs.home.let_hooks_start();
+    send(&programs.home, &payload::stop("s", "after it"));
+    programs.home.wait_detached();
+    wait_until("all is worked", LIMIT, || {
+        let depth = database.stats().depth;
+        ok_if(depth.done == 3, depth)
+    });
+    assert_eq!(database.generation().0, 2);
+    assert!(database.verify().is_sound());
+    programs.home.stop_detached();
 }

@@ -6,6 +6,8 @@
 //! stop:  stop listening -> refuse to start programs -> unload all sessions, one deadline
 //!        -> close stores -> unlock
 //! ```
+//!
+//! The worker stops when it is asked to, and when the queue's writer has failed.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -44,6 +46,10 @@ use crate::wire::layout::Layout;
 /// How long requests that are under way may take once the worker stops.
 const REQUESTS_END: Duration = Duration::from_secs(2);
 
+/// How long all of the stop may take once the queue cannot be written any more: nothing that is in
+/// work can be stored, and events are accepted again only by the next worker.
+const FAILED_END: Duration = Duration::from_secs(2);
+
 /// The worker could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -59,6 +65,9 @@ pub enum DaemonError {
     /// The queue's database cannot be used.
     #[error("start on the queue")]
     Store(#[from] StoreError),
+    /// The queue's writer has panicked, after the start.
+    #[error("the queue's writer has ended by itself; the next worker takes up what is left")]
+    WriterFailed,
     /// The records of processes cannot be used.
     #[error(transparent)]
     Registry(#[from] registry::OpenError),
@@ -67,7 +76,8 @@ pub enum DaemonError {
     Bind(#[from] BindError),
 }
 
-/// Runs the worker of a home until `stop` is cancelled.
+/// Runs the worker of a home until `stop` is cancelled. It cancels that itself when the queue cannot
+/// be written any more.
 pub async fn run(
     layout: Layout,
     place: &Place,
@@ -83,6 +93,7 @@ pub async fn run(
     let (store, _told_by_the_doctor) =
         SqliteStore::open_or_set_aside(&layout.queue_db(), settings.limits(), started_at).await?;
     let worked = store.worked();
+    let writer_failed = store.writer_failed();
     let store: Arc<dyn Store> = Arc::new(store);
     let search = SearchIndex::open(&layout.state_db(), started_at).await?;
     let wanted_port = settings.http.tcp.then_some(settings.http.port);
@@ -174,10 +185,20 @@ pub async fn run(
     api.ready.store(true, Ordering::Release);
     let upkeep = tokio::spawn(keep_up);
 
-    stop.cancelled().await;
+    let (outcome, may_take) = tokio::select! {
+        () = stop.cancelled() => (
+            Ok(()),
+            Duration::from_millis(settings.session.shutdown_deadline_ms),
+        ),
+        () = writer_failed => {
+            tracing::error!("the queue's writer has ended by itself: the worker stops");
+            stop.cancel();
+            (Err(DaemonError::WriterFailed), FAILED_END)
+        }
+    };
     place.withdraw();
     processes.supervisor().refuse_spawns();
-    let deadline = Instant::now() + Duration::from_millis(settings.session.shutdown_deadline_ms);
+    let deadline = Instant::now() + may_take;
     within(
         deadline.min(Instant::now() + REQUESTS_END),
         "requests",
@@ -192,7 +213,7 @@ pub async fn run(
     within(deadline, "search index", search.close()).await;
     within(deadline, "store", store.close()).await;
     tracing::info!("worker stopped");
-    Ok(())
+    outcome
 }
 
 fn factory(
