@@ -200,7 +200,9 @@ pub trait Store: Send + Sync + 'static {
     /// Where and how the data is kept.
     async fn info(&self) -> Result<StoreInfo, StoreError>;
 
-    /// The engine's integrity check and a recount of every counter. Slow.
+    /// The engine's integrity check and a recount of every counter. Slow. What breaks the rules of a
+    /// table (its CHECKs) is found only in a store that is open for writing, though nothing is
+    /// written: [`Verification::checks_rows`] says whether it was looked for.
     async fn verify(&self) -> Result<Verification, StoreError>;
 
     /// Finishes what is under way and closes the store. Idempotent; later calls answer

@@ -134,10 +134,19 @@ async fn rewrite(conn: &mut SqliteConnection, path: &Path) -> Result<String, sql
 /// after it, the pool repeats for half a minute and then does not name: that is left to reading
 /// them back, for which nothing is read from the disk any more.
 pub(super) fn readers(path: &Path, limits: &Limits) -> SqlitePool {
+    pool(path, limits, options(path).read_only(true))
+}
+
+/// A pool of readers that could write, and may not: on a connection opened for reading only SQLite
+/// does not keep the CHECKs of the schema, so its integrity check passes over rows that break them.
+/// For a store that is open for writing: such a connection folds the log if it is the last one.
+pub(super) fn checkers(path: &Path, limits: &Limits) -> SqlitePool {
+    pool(path, limits, options(path))
+}
+
+fn pool(path: &Path, limits: &Limits, options: SqliteConnectOptions) -> SqlitePool {
     let (path, pragmas) = (path.to_owned(), pragmas(Role::Reader, limits));
-    let mut options = options(&path)
-        .read_only(true)
-        .statement_cache_capacity(READER_STATEMENTS);
+    let mut options = options.statement_cache_capacity(READER_STATEMENTS);
     for (name, value, _) in &pragmas {
         options = options.pragma(*name, value.clone());
     }

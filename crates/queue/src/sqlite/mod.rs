@@ -71,6 +71,8 @@ pub struct SqliteStore {
     path: PathBuf,
     pragmas: Vec<(String, String)>,
     readers: SqlitePool,
+    /// For [`Store::verify`]; those of a store that is only read are its readers.
+    checkers: SqlitePool,
     /// `None` in a store that is only read.
     writer: Option<Writer>,
     worked: Arc<Notify>,
@@ -94,6 +96,7 @@ impl SqliteStore {
             path: path.to_owned(),
             pragmas,
             readers: connect::readers(path, &limits),
+            checkers: connect::checkers(path, &limits),
             writer: Some(writer),
             worked,
         })
@@ -128,10 +131,12 @@ impl SqliteStore {
     pub async fn open_read_only(path: impl AsRef<Path>, limits: Limits) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let pragmas = connect::check_reader(path, &limits).await?;
+        let readers = connect::readers(path, &limits);
         Ok(Self {
             path: path.to_owned(),
             pragmas,
-            readers: connect::readers(path, &limits),
+            checkers: readers.clone(),
+            readers,
             writer: None,
             worked: Arc::default(),
         })
@@ -442,14 +447,20 @@ impl Store for SqliteStore {
     }
 
     async fn verify(&self) -> Result<Verification, StoreError> {
-        read::verify(self.readers()?).await
+        self.readers()?;
+        let checks_rows = self.writer.is_some();
+        read::verify(&self.checkers, checks_rows).await
     }
 
     async fn close(&self) {
-        let Some(writer) = &self.writer else {
-            return self.readers.close().await;
+        let readers = async {
+            self.readers.close().await;
+            self.checkers.close().await;
         };
-        let closed = writer.close(self.readers.close()).await;
+        let Some(writer) = &self.writer else {
+            return readers.await;
+        };
+        let closed = writer.close(readers).await;
         if let Err(error) = closed {
             tracing::warn!(%error, path = %self.path.display(), "the database did not close cleanly");
         }

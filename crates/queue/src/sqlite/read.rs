@@ -136,11 +136,20 @@ pub(super) async fn engine_version(pool: &SqlitePool) -> Result<String, StoreErr
         .await?)
 }
 
-/// The engine's checks and the recount, of one snapshot.
-pub(super) async fn verify(pool: &SqlitePool) -> Result<Verification, StoreError> {
+/// The engine's checks and the recount, of one snapshot. Whether the CHECKs are among them, which
+/// `checks_rows` says, lies in how the pool's connections are opened.
+pub(super) async fn verify(
+    pool: &SqlitePool,
+    checks_rows: bool,
+) -> Result<Verification, StoreError> {
     let mut conn = pool.acquire().await?;
+    // It has read all of the file and is not needed again soon.
+    conn.close_on_drop();
     let mut snapshot = conn.begin().await?;
-    let mut found = Verification::default();
+    let mut found = Verification {
+        checks_rows,
+        ..Verification::default()
+    };
     for row in sqlx::query("PRAGMA integrity_check")
         .fetch_all(&mut *snapshot)
         .await?

@@ -122,6 +122,10 @@ pub struct Verification {
     pub integrity: Vec<String>,
     /// Counters that differ from a recount: name, counter, recount.
     pub miscounts: Vec<(String, i64, i64)>,
+    /// Whether that check also held every row against the rules of its table, such as that nothing
+    /// is claimed without a holder. A store that is only read, or has no tables, cannot.
+    #[serde(default)]
+    pub checks_rows: bool,
 }
 
 impl Verification {

@@ -1,6 +1,6 @@
 //! The queue's integration tests: the conformance suite over both stores, what is SQLite's alone
-//! (the file, its history of attempts, its migration, its shrinking), and the two compared by random
-//! walks (`model`).
+//! (the file, its history of attempts, its migration, its shrinking, its checks), and the two compared
+//! by random walks (`model`).
 
 mod close;
 mod conformance;
@@ -11,3 +11,4 @@ mod model;
 mod seed;
 mod shrink;
 mod sqlite;
+mod verify;
