@@ -102,10 +102,30 @@ fn absent_worker_degrades_while_nothing_waits_for_one() {
     assert_eq!(report.sessions.len(), 1);
     let ran = home.cli(&["doctor", "--deep"]);
     assert_eq!(ran.code(), 10);
+    let told = String::from_utf8_lossy(&ran.stdout);
     assert!(
-        String::from_utf8_lossy(&ran.stdout).contains("sound"),
-        "{ran:?}"
+        told.contains("deep      sound") && told.contains("only a running worker checks"),
+        "{told}"
     );
+}
+
+#[test]
+fn deep_look_finds_a_row_that_breaks_a_rule_of_its_table() {
+    let home = Home::new();
+    let worker = home.start();
+    worker.api().accept(payload::prompt("s", "hello"));
+    worker.wait_idle();
+    let ran = home.cli(&["doctor", "--deep"]);
+    assert_eq!(ran.code(), 0);
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert!(!told.contains("only a running worker checks"), "{told}");
+    home.database()
+        .change("PRAGMA ignore_check_constraints = ON; UPDATE sessions SET prompt_number = -4");
+    let ran = home.cli(&["doctor", "--deep", "--json"]);
+    assert_eq!(ran.code(), 11);
+    let report: Report = serde_json::from_slice(&ran.stdout).expect("a report");
+    let integrity = finding(&report, "integrity");
+    assert!(integrity.message.contains("in sessions"), "{integrity:?}");
 }
 
 #[test]

@@ -187,7 +187,12 @@ fn show(global: &Global, report: &Report) {
         } else {
             "NOT sound"
         };
-        println!("deep      {sound}");
+        let unchecked = if deep.checks_rows {
+            ""
+        } else {
+            "; whether each row keeps the rules of its table, only a running worker checks"
+        };
+        println!("deep      {sound}{unchecked}");
     }
     show_generators(report);
     show_sessions(report);
