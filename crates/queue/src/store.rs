@@ -158,6 +158,9 @@ pub trait Store: Send + Sync + 'static {
     /// One session.
     async fn session(&self, session: SessionId) -> Result<Option<Session>, StoreError>;
 
+    /// The sessions of these ids, however many, in their order; one that does not exist is left out.
+    async fn sessions_by_id(&self, sessions: &[SessionId]) -> Result<Vec<Session>, StoreError>;
+
     /// The session of an agent's key.
     async fn find_session(&self, agent: &str, key: &str) -> Result<Option<Session>, StoreError>;
 

@@ -1,7 +1,10 @@
 //! Behaviour of listings and counters.
 
+use futures::future::join_all;
+
 use super::bench::{AGENT, Bench, NOW, confirm_of, event, result};
 use crate::ids::{MessageId, ResultId, SessionId, Timestamp};
+use crate::limits::LIST_MAX;
 use crate::types::{
     CloseDepth, Confirm, Depth, Enqueue, Life, LifeCounts, MessageFilter, ResultFilter,
     SessionFilter, State,
@@ -67,6 +70,19 @@ pub async fn sessions_are_filtered(q: &Bench) {
         sessions(q, filter(AGENT, None, Some(Life::Ended))).await,
         []
     );
+}
+
+/// More than any listing has; who does not exist is left out.
+pub async fn sessions_are_read_by_id_in_the_order_asked(q: &Bench) {
+    let keys: Vec<_> = (0..=LIST_MAX).map(|number| number.to_string()).collect();
+    let mut wanted = join_all(keys.iter().map(|key| q.open(key))).await;
+    wanted.sort_unstable_by(|one, other| other.key.cmp(&one.key));
+    let mut ids: Vec<_> = wanted.iter().map(|session| session.id).collect();
+    ids.insert(1, SessionId::mint());
+    let found = q.store.sessions_by_id(&ids).await;
+    assert!(found.expect("they are read") == wanted);
+    let none = q.store.sessions_by_id(&[]).await;
+    assert_eq!(none.expect("they are read"), []);
 }
 
 /// By session, state and place in the whole; oldest first.

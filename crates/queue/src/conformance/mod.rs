@@ -141,6 +141,7 @@ macro_rules! conformance_tests {
             listing {
                 sessions_are_listed_by_activity
                 sessions_are_filtered
+                sessions_are_read_by_id_in_the_order_asked
                 messages_are_paged_and_filtered
                 results_are_paged_and_filtered
                 stats_count_every_state

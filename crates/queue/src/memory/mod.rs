@@ -384,6 +384,12 @@ impl Store for MemoryStore {
         Ok(self.model()?.session(session))
     }
 
+    async fn sessions_by_id(&self, sessions: &[SessionId]) -> Result<Vec<Session>, StoreError> {
+        let model = self.model()?;
+        let found = sessions.iter().filter_map(|id| model.session(*id));
+        Ok(found.collect())
+    }
+
     async fn find_session(&self, agent: &str, key: &str) -> Result<Option<Session>, StoreError> {
         let mut model = self.model()?;
         let id = model.by_key(agent, key).map(|entry| entry.session.id);

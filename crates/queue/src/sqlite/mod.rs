@@ -382,6 +382,10 @@ impl Store for SqliteStore {
         read::session(self.readers()?, session).await
     }
 
+    async fn sessions_by_id(&self, sessions: &[SessionId]) -> Result<Vec<Session>, StoreError> {
+        read::sessions_by_id(self.readers()?, sessions).await
+    }
+
     async fn find_session(&self, agent: &str, key: &str) -> Result<Option<Session>, StoreError> {
         read::find_session(self.readers()?, agent, key).await
     }

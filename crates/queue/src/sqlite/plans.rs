@@ -20,9 +20,9 @@ const DAYS: &str = "LIST_USAGE_DAYS";
 /// The beginnings of listings; they are looked at with their filters.
 const BASES: [&str; 3] = ["LIST_MESSAGES", "LIST_RESULTS", "LIST_SESSIONS"];
 
-/// What may be read as a whole: the rows of the statement itself, tables of one row, and partial
-/// indexes, which hold only what is asked for.
-const SHORT: [&str; 8] = [
+/// What may be read as a whole: the rows of the statement itself, what it is given, tables of one
+/// row, and partial indexes, which hold only what is asked for.
+const SHORT: [&str; 9] = [
     "SCAN CONSTANT ROW",
     "SCAN counters",
     "SCAN meta",
@@ -31,6 +31,7 @@ const SHORT: [&str; 8] = [
     "SCAN m USING INDEX messages_dead_since",
     "SCAN m USING INDEX messages_finished",
     "SCAN s USING INDEX sessions_unfinished",
+    "SCAN wanted VIRTUAL TABLE",
 ];
 
 async fn with_schema(test: impl AsyncFnOnce(&mut SqliteConnection)) {
@@ -101,6 +102,10 @@ async fn hot_statements_use_their_indexes() {
         ("LIST_ATTEMPTS", "attempts USING PRIMARY KEY (message=?)"),
         ("GET_USAGE_DAY", "usage_days USING INTEGER PRIMARY KEY"),
         ("UNFINISHED", "sessions_unfinished"),
+        (
+            "LIST_SESSIONS_BY_ID",
+            "s USING INDEX sqlite_autoindex_sessions_1 (id=?)",
+        ),
         ("LOAD_BACKLOG", "messages_by_session"),
         ("DELETE_MESSAGE", "messages USING INTEGER PRIMARY KEY"),
         ("NOTE_DELETED", "sessions USING INTEGER PRIMARY KEY"),

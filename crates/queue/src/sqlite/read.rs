@@ -9,8 +9,8 @@ use sqlx::{Acquire as _, QueryBuilder, Row as _, Sqlite, SqlitePool};
 use super::rows::{self, Columns};
 use super::statements::{
     DUE_AT, GET_CHECKPOINT, GET_MESSAGE, GET_SESSION, GET_SESSION_BY_KEY, GET_USAGE_DAY,
-    LIST_ATTEMPTS, LIST_MESSAGES, LIST_RESULTS, LIST_SESSIONS, LIST_USAGE_DAYS, RECOUNT, STATS,
-    UNFINISHED,
+    LIST_ATTEMPTS, LIST_MESSAGES, LIST_RESULTS, LIST_SESSIONS, LIST_SESSIONS_BY_ID,
+    LIST_USAGE_DAYS, RECOUNT, STATS, UNFINISHED,
 };
 use crate::error::StoreError;
 use crate::ids::{MessageId, SessionId, Timestamp};
@@ -27,6 +27,17 @@ pub(super) async fn session(
 ) -> Result<Option<Session>, StoreError> {
     let row = GET_SESSION.query().bind(id.0).fetch_optional(pool).await?;
     row.as_ref().map(rows::session).transpose()
+}
+
+pub(super) async fn sessions_by_id(
+    pool: &SqlitePool,
+    ids: &[SessionId],
+) -> Result<Vec<Session>, StoreError> {
+    let ids = ids.iter().map(|id| id.0.simple().to_string());
+    let ids = serde_json::Value::from_iter(ids).to_string();
+    let query = LIST_SESSIONS_BY_ID.query().bind(ids);
+    let found = query.fetch_all(pool).await?;
+    found.iter().map(rows::session).collect()
 }
 
 pub(super) async fn find_session(

@@ -134,7 +134,7 @@ fn named<T: Copy>(all: &[T], as_str: fn(T) -> &'static str, word: &str) -> Resul
         .ok_or_else(|| StoreError::Corrupt(format!("unknown word {word:?}")))
 }
 
-/// A row of `get_session`, `get_session_by_key` and `list_sessions`.
+/// A row of `get_session`, `get_session_by_key`, `list_sessions` and `list_sessions_by_id`.
 pub(super) fn session(row: &impl Row) -> Result<Session, StoreError> {
     let mut c = Columns::of(row);
     Ok(Session {

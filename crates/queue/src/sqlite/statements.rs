@@ -50,6 +50,7 @@ statements! {
     LIST_MESSAGES = "list_messages";
     LIST_RESULTS = "list_results";
     LIST_SESSIONS = "list_sessions";
+    LIST_SESSIONS_BY_ID = "list_sessions_by_id";
     LIST_USAGE_DAYS = "list_usage_days";
     LIST_WORKED = "list_worked";
     LOAD_BACKLOG = "load_backlog";

@@ -45,10 +45,7 @@ pub(super) async fn sessions(
             .map(|live| live.session)
             .filter(|id| !unfinished.contains_key(id)),
     );
-    let mut rows = Vec::new();
-    for id in wanted {
-        rows.extend(store.session(id).await?);
-    }
+    let mut rows = store.sessions_by_id(&wanted).await?;
     let known: HashSet<SessionId> = rows.iter().map(|row| row.id).collect();
     let recent = SessionFilter {
         limit: 20,
@@ -132,5 +129,59 @@ impl Hindrance {
         let over_budget = self.over_budget.as_ref().map(ToString::to_string);
         let unavailable = self.unavailable.as_ref();
         over_budget.or_else(|| unavailable.map(|why| format!("its provider is unavailable: {why}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sessiond_queue::MemoryStore;
+    use sessiond_queue::ids::EventId;
+    use sessiond_queue::limits::{LIST_MAX, Limits};
+    use sessiond_queue::types::{Effect, Enqueue, OpenSession, SessionRef};
+
+    use super::*;
+
+    fn event(key: &str, accepted_at: Timestamp) -> Enqueue {
+        Enqueue {
+            event_id: EventId::mint(),
+            session: SessionRef::Key {
+                agent: "agent".to_owned(),
+                key: key.to_owned(),
+            },
+            kind: "X".to_owned(),
+            agent_id: None,
+            payload: "{}".to_owned(),
+            dedup: None,
+            effect: Effect::None,
+            cwd: None,
+            project: None,
+            accepted_at,
+        }
+    }
+
+    #[tokio::test]
+    async fn no_session_with_work_is_left_out_however_many_there_are() {
+        let store = MemoryStore::new(Limits::default());
+        let now = Timestamp(1_000_000);
+        let idle = OpenSession {
+            agent: "agent".to_owned(),
+            key: "idle".to_owned(),
+            cwd: None,
+            project: None,
+            metadata: serde_json::Map::new(),
+        };
+        let later = Timestamp(now.0 + 1);
+        store.open_session(idle, later).await.expect("it is opened");
+        // Each has waited longer than the one before.
+        let waiting = i64::from(LIST_MAX) + 1;
+        for number in 0..waiting {
+            let event = event(&number.to_string(), Timestamp(now.0 - number));
+            store.enqueue(event, now).await.expect("it is stored");
+        }
+        let found = sessions(&store, None).await.expect("they are read");
+        let found: Vec<_> = found.into_iter().map(|report| report.key).collect();
+        let mut wanted: Vec<_> = (0..waiting).rev().map(|key| key.to_string()).collect();
+        wanted.push("idle".to_owned());
+        assert!(found == wanted, "{found:?}");
     }
 }

@@ -204,6 +204,9 @@ impl Store for Flaky {
         self.session.pass().await?;
         self.inner.session(s).await
     }
+    async fn sessions_by_id(&self, s: &[SessionId]) -> Result<Vec<Session>, StoreError> {
+        self.inner.sessions_by_id(s).await
+    }
     async fn find_session(&self, a: &str, k: &str) -> Result<Option<Session>, StoreError> {
         self.inner.find_session(a, k).await
     }
