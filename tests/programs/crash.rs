@@ -129,7 +129,16 @@ fn worker_whose_writer_panics_ends_soon_and_the_next_takes_up_what_is_left() {
     of_s[0].signal(Signal::SIGKILL);
     assert_eq!(worker.wait_exit().code(), Some(1));
     let log = programs.home.log();
-    assert!(log.contains("ERROR") && log.contains("the queue's writer has ended by itself"));
+    let told = |level: &str, what: &str| {
+        let mut lines = log.lines();
+        lines.any(|line| line.contains(level) && line.contains(what))
+    };
+    assert!(told("ERROR", r#"panicked thread="queue-writer" place="#));
+    assert!(told("ERROR", "the queue's writer has ended by itself"));
+    assert!(
+        !log.contains("unreachable"),
+        "what a panic says is not logged"
+    );
 
     database.change("UPDATE messages SET state = 'claimed', finished_at = NULL WHERE id = 1");
     programs.home.let_hooks_start();

@@ -12,7 +12,8 @@ use super::CliError;
 use crate::config::Log;
 use crate::wire::layout::Layout;
 
-/// Sends what is traced to a file a day, and to the terminal if there is one.
+/// Sends what is traced, and that there was a panic, to a file a day and to the terminal if there is
+/// one.
 pub(super) fn start(layout: &Layout, log: &Log) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(&log.filter)
         .with_context(|| format!("use the configuration: log.filter {:?}", log.filter))?;
@@ -34,7 +35,19 @@ pub(super) fn start(layout: &Layout, log: &Log) -> Result<(), CliError> {
         .with(to_file)
         .with(to_terminal)
         .init();
+    trace_panics();
     Ok(())
+}
+
+/// A worker that a hook has started complains to nobody. Where it panicked is traced and not what it
+/// said, which may quote a payload.
+fn trace_panics() {
+    let complain = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(tracing::field::display);
+        tracing::error!(thread = std::thread::current().name(), place, "panicked");
+        complain(panic);
+    }));
 }
 
 /// Prints the last `lines` lines of the newest log files.
