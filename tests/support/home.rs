@@ -263,8 +263,12 @@ impl Home {
         let given_up_at = Instant::now() + SHIMS_END;
         loop {
             let left = self.processes();
-            let has_shim = |process: &Process| process.command_line().contains("sessiond-shim");
-            if !left.iter().any(has_shim) || Instant::now() >= given_up_at {
+            // Without a command line it has just ended, or is about to become what it was started as.
+            let ends = |process: &Process| {
+                let command = process.command_line();
+                command.is_empty() || command.contains("sessiond-shim")
+            };
+            if !left.iter().any(ends) || Instant::now() >= given_up_at {
                 return left;
             }
             thread::yield_now();
