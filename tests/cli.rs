@@ -450,7 +450,7 @@ fn dead_messages_are_purged_one_by_one_of_a_session_and_all() {
     assert!(again.stderr.contains("does not exist"), "{again:?}");
     let done = home.cli(&["dead", "purge", "1"]);
     assert!(
-        done.stderr.contains("done, which cannot be purged"),
+        done.stderr.contains("done and cannot be purged"),
         "{done:?}"
     );
     let of_other = ["dead", "purge", "--session", "claude-code:other", "--json"];

@@ -62,6 +62,20 @@ fn damaged_database_is_set_aside_and_told_until_it_is_removed() {
 }
 
 #[test]
+fn database_of_an_older_version_is_told_by_the_doctor() {
+    let home = Home::new();
+    home.start().stop();
+    home.database()
+        .change("DELETE FROM _sqlx_migrations WHERE version > 3");
+    let ran = home.cli(&["doctor"]);
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert_eq!(ran.code(), 10, "{told}");
+    for wanted in ["its schema is 3", "migrates it: sessiond start"] {
+        assert!(told.contains(wanted), "{told}");
+    }
+}
+
+#[test]
 fn database_of_a_newer_version_keeps_the_worker_from_starting() {
     let home = Home::new();
     home.start().stop();

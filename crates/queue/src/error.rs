@@ -63,6 +63,16 @@ pub enum OpenError {
         /// The newest one that is known.
         known: i64,
     },
+    /// An older version has written the file; whoever opens it for writing backs it up and migrates it.
+    #[error("read the database {path}: its schema is {found}, this version reads {known}")]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// The schema it has; 0 when it has none yet.
+        found: i64,
+        /// The one that is read.
+        known: i64,
+    },
     /// The file is not a database any more.
     #[error("open the database {path}: it is damaged")]
     Damaged {
@@ -203,7 +213,7 @@ pub enum MessageError {
     #[error("message {0} does not exist")]
     Unknown(MessageId),
     /// The message is in a state from which that is not possible.
-    #[error("message {message} is {}, which cannot be {wanted}", .state.as_str())]
+    #[error("message {message} is {} and cannot be {wanted}", .state.as_str())]
     WrongState {
         /// The message.
         message: MessageId,

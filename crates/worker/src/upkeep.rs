@@ -35,9 +35,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// next would only make it grow again.
 pub const QUIET: Duration = Duration::from_secs(30);
 
-/// A log up to this size is left alone: the store's own checkpoints keep it at 16 MiB and a batch, and
+/// A log up to this size is left alone: the store itself folds it at 32 MiB and a batch, and
 /// what is stored after it was cut takes twice as long, since each commit makes it grow.
-const LOG_KEPT_BYTES: u64 = 20 << 20;
+const LOG_KEPT_BYTES: u64 = 40 << 20;
 
 /// What the last round that found something has deleted, and how rounds fare.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -60,7 +60,7 @@ pub(super) fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
         Role::Writer => pragmas.extend([
             pragma("journal_mode", "WAL", "wal"),
             pragma("wal_autocheckpoint", "0", "0"),
-            pragma("journal_size_limit", "33554432", "33554432"),
+            pragma("journal_size_limit", "67108864", "67108864"),
             pragma("cache_size", "-2048", "-2048"),
         ]),
         Role::Reader => pragmas.extend([
@@ -187,9 +187,10 @@ pub(super) async fn check_reader(
     if applied == schema_version() {
         return Ok(pragmas);
     }
-    Err(OpenError::Migrate {
+    Err(OpenError::Older {
         path: path.to_owned(),
-        source: sqlx::migrate::MigrateError::VersionTooNew(schema_version(), applied),
+        found: applied,
+        known: schema_version(),
     })
 }
 

@@ -23,6 +23,7 @@ statements! {
     CLAIM_MESSAGE = "claim_message";
     CLEAR_PROMPT = "clear_prompt";
     COUNT_PURGED = "count_purged";
+    DATA_VERSION = "data_version";
     DELETE_MESSAGE = "delete_message";
     DELETE_SESSION = "delete_session";
     DUE_AT = "due_at";

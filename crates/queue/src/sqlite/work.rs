@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 
 use super::counters::Counters;
 use super::db::Db;
-use super::rows;
+use super::rows::{self, Columns};
 use super::sessions::{SessionRow, Sessions};
 use super::statements::{
-    INSERT_ATTEMPT, LOAD_COUNTERS, LOAD_MESSAGE, LOAD_SESSION_BY_ID, LOAD_SESSION_BY_KEY,
-    LOAD_SESSION_BY_NUM, SAVE_COUNTERS, SAVE_MESSAGE, SAVE_SESSION, SAVE_SESSION_COUNTS,
-    TRIM_ATTEMPTS,
+    DATA_VERSION, INSERT_ATTEMPT, LOAD_COUNTERS, LOAD_MESSAGE, LOAD_SESSION_BY_ID,
+    LOAD_SESSION_BY_KEY, LOAD_SESSION_BY_NUM, SAVE_COUNTERS, SAVE_MESSAGE, SAVE_SESSION,
+    SAVE_SESSION_COUNTS, TRIM_ATTEMPTS,
 };
 use super::transition::{MessageRow, Step, is_backlog};
 use crate::error::StoreError;
@@ -33,6 +33,8 @@ pub(super) struct Work {
     history: Vec<(MessageId, Attempt)>,
     /// The counters as they are stored; `None` after a rollback.
     stored: Option<Counters>,
+    /// What SQLite counts up when another connection has written.
+    version: Option<i64>,
     /// Told of commits that may leave something to do to an upkeep.
     worked: Arc<Notify>,
     /// Messages that were stored and that were finished, at the last commit.
@@ -48,14 +50,25 @@ impl Work {
             sessions: Sessions::default(),
             history: Vec::new(),
             stored: None,
+            version: None,
             worked,
             told: (MessageId::default(), 0),
         }
     }
 
     /// Begins the transaction of a batch.
+    ///
+    /// One process writes, and whoever opens the file sees to that. Should another one have written
+    /// all the same, what is held is not what is stored, and is read again.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         self.db.begin()?;
+        let version = self
+            .db
+            .one(DATA_VERSION, (), |row| Columns::of(row).get())?;
+        if self.version.replace(version) != Some(version) {
+            self.sessions.clear();
+            self.stored = None;
+        }
         self.sessions.trim();
         if self.stored.is_none() {
             self.counters = self.db.one(LOAD_COUNTERS, (), Counters::read)?;

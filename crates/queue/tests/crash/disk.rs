@@ -74,8 +74,8 @@ pub(crate) struct Pragma {
 pub(crate) const SMALL: [Pragma; 2] = [
     Pragma {
         name: "journal_size_limit",
-        asked: "33554432",
-        pretended: "33554432",
+        asked: "67108864",
+        pretended: "67108864",
         value: "65536",
     },
     Pragma {

@@ -11,4 +11,5 @@ mod model;
 mod seed;
 mod shrink;
 mod sqlite;
+mod two;
 mod verify;

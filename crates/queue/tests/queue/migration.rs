@@ -179,7 +179,7 @@ async fn file_of_the_first_schema_is_not_read_as_if_it_were_of_this() {
     let (_dir, path) = new_path();
     write_first_schema(&path).await;
     let opened = SqliteStore::open_read_only(&path, Limits::default()).await;
-    assert!(matches!(opened, Err(OpenError::Migrate { .. })));
+    assert!(matches!(opened, Err(OpenError::Older { found: 1, .. })));
 }
 
 /// The names in a directory, sorted.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use sessiond_queue::SqliteStore;
+use sessiond_queue::error::OpenError;
 use sessiond_queue::ids::Timestamp;
 use sessiond_queue::limits::Limits;
 use sessiond_queue::store::Store;
@@ -81,6 +82,7 @@ async fn without_worker(global: &Global, problems: Problems, deep: bool) -> Repo
     if starting(problems.occupant).is_none() && path.try_exists().unwrap_or(true) {
         match SqliteStore::open_read_only(&path, Limits::default()).await {
             Ok(opened) => store = Some(Arc::new(opened)),
+            Err(error @ OpenError::Older { .. }) => problems.older_store = Some(chain(&error)),
             Err(error) => match starting(Occupant::look(&global.layout)) {
                 Some(begun_since) => problems.occupant = Some(begun_since),
                 None => problems.store = Some(chain(&error)),

@@ -301,10 +301,11 @@ pub(super) async fn dead(global: &Global, command: DeadCommand) -> Result<(), Cl
             session,
             ..
         } => {
-            let query = [("session", session)];
+            let query = [("session", session.clone())];
             let answer: Value = ask(global, Method::POST, "/v1/dead/redrive", &query).await?;
             let redriven: Vec<Redriven> = part(&answer, "redriven")?;
-            show_redriven(global, &redriven)
+            show_redriven(global, &redriven)?;
+            show_still_dead(global, session).await
         }
         DeadCommand::Purge {
             message, session, ..
@@ -325,6 +326,27 @@ pub(super) async fn dead(global: &Global, command: DeadCommand) -> Result<(), Cl
     }
 }
 
+/// Says so when a limit has left dead messages as they are.
+async fn show_still_dead(global: &Global, session: Option<String>) -> Result<(), CliError> {
+    if global.json {
+        return Ok(());
+    }
+    let query = [
+        ("state", Some("dead".to_owned())),
+        ("session", session),
+        ("limit", Some("1".to_owned())),
+    ];
+    let answer: Value = ask(global, Method::GET, "/v1/messages", &query).await?;
+    let dead: Vec<Value> = part(&answer, "messages")?;
+    if !dead.is_empty() {
+        println!(
+            "others stay dead: the backlog is at its limit (queue.session_depth_max, \
+             queue.depth_max); redrive again when it is shorter"
+        );
+    }
+    Ok(())
+}
+
 fn show_redriven(global: &Global, redriven: &[Redriven]) -> Result<(), CliError> {
     if global.json {
         return print_json(&serde_json::to_value(redriven).map_err(anyhow::Error::new)?);
@@ -333,7 +355,7 @@ fn show_redriven(global: &Global, redriven: &[Redriven]) -> Result<(), CliError>
         let place = if message.kept_place {
             "in its old place"
         } else {
-            "as the last of its session, since later ones were worked already"
+            "as the last of its session, since later ones were in work already"
         };
         println!("message {} is pending, {place}", message.message);
     }

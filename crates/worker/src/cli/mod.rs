@@ -32,9 +32,8 @@ use crate::wire::layout::Layout;
 /// Exit codes, shown by `--help`.
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running, or it is starting or
-stopping; 4 no such session, message,
-output or checkpoint;
-10 the doctor says degraded; 11 the doctor says failing.
+stopping; 4 no such session, message, output or checkpoint; 10 the doctor says degraded;
+11 the doctor says failing.
 
 All state lies in SESSIOND_HOME, else in $XDG_STATE_HOME/sessiond (~/.local/state/sessiond).";
 
@@ -89,7 +88,7 @@ enum Command {
     Session(sessions::SessionCommand),
     /// List messages; show or cancel one.
     Messages(messages::MessagesArgs),
-    /// Dead letters: list or redrive them.
+    /// Dead letters: list, redrive or purge them.
     #[command(subcommand)]
     Dead(messages::DeadCommand),
     /// Show what was made of a session's messages.

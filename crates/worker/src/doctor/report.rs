@@ -65,6 +65,9 @@ pub struct Problems {
     pub config: Option<String>,
     /// Why the database cannot be read.
     pub store: Option<String>,
+    /// Of what older version the database is: nothing is known of what is in it, and the next start
+    /// migrates it.
+    pub older_store: Option<String>,
     /// Why hooks cannot spool either.
     pub spool: Option<String>,
 }

@@ -116,6 +116,14 @@ fn absence(report: &Report, findings: &mut Vec<Finding>) {
         keeps_from_starting("store", &problems.store, "the database cannot be read: "),
     ]
     .contains(&true);
+    if let Some(older) = &problems.older_store {
+        findings.push(finding(
+            Level::Degraded,
+            "older_store",
+            format!("the database is of an older version, what is in it is not looked at: {older}"),
+            "start the worker, which backs it up beside itself and migrates it: sessiond start",
+        ));
+    }
     if let Some(problem) = &problems.spool {
         findings.push(finding(
             Level::Failing,

@@ -66,8 +66,13 @@ pub(crate) fn count(path: &Path) {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path);
-    // There is nobody to tell, and the agent must not be bothered.
-    file.and_then(|mut file| file.write_all(b".")).ok();
+    // On a full disk a file can still be made longer, as long as nothing is written. If that fails
+    // too, there is nobody to tell, and the agent must not be bothered.
+    file.and_then(|mut file| {
+        file.write_all(b".")
+            .or_else(|_| file.set_len(file.metadata()?.len() + 1))
+    })
+    .ok();
 }
 
 /// Makes the install's directory and those above it, for this user only.
