@@ -61,7 +61,7 @@ pub(super) fn pragmas(role: Role, limits: &Limits) -> Vec<Pragma> {
             pragma("journal_mode", "WAL", "wal"),
             pragma("wal_autocheckpoint", "0", "0"),
             pragma("journal_size_limit", "67108864", "67108864"),
-            pragma("cache_size", "-2048", "-2048"),
+            pragma("cache_size", "-1024", "-1024"),
         ]),
         Role::Reader => pragmas.extend([
             pragma("query_only", "ON", "1"),

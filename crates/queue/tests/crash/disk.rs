@@ -80,8 +80,8 @@ pub(crate) const SMALL: [Pragma; 2] = [
     },
     Pragma {
         name: "cache_size",
-        asked: "-2048",
-        pretended: "-2048",
+        asked: "-1024",
+        pretended: "-1024",
         value: "4",
     },
 ];
