@@ -62,6 +62,9 @@ impl Stage {
             shim: SHIM.into(),
             grace: Duration::from_millis(200),
             output_file_max_bytes: 1 << 20,
+            children_max: 1000,
+            spawns_per_s_max: u32::MAX,
+            on_step: None,
         });
         let store = SqliteStore::open(home.layout().queue_db(), Limits::default()).await;
         let store: Arc<dyn Store> = Arc::new(store.expect("a queue"));

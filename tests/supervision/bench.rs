@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use sessiond_supervisor::{Child, Command, Line, Settings, SpawnRecord, Supervisor};
+use sessiond_supervisor::{Child, Command, Line, ProcessLimits, Settings, SpawnRecord, Supervisor};
 use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 use uuid::Uuid;
@@ -44,6 +44,9 @@ impl Bench {
             shim: SHIM.into(),
             grace: GRACE,
             output_file_max_bytes: 1 << 20,
+            children_max: 1000,
+            spawns_per_s_max: u32::MAX,
+            on_step: None,
         };
         change(&mut settings);
         Self {
@@ -83,6 +86,7 @@ impl Bench {
             cwd: self.dir.path().to_owned(),
             output_dir: None,
             line_max_bytes: 1 << 20,
+            limits: ProcessLimits::default(),
         }
     }
 

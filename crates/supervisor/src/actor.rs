@@ -23,6 +23,7 @@ use crate::registry::{PutError, SpawnRecord};
 use crate::report::{StopEnd, Stopped};
 use crate::shim::{self, Shim, Started};
 use crate::spawn::{Entry, Spawn, Stage};
+use crate::step::Step;
 use crate::supervisor::without_shim;
 use crate::supervisor::{Inner, SpawnError};
 use crate::tag::Tag;
@@ -73,8 +74,12 @@ struct Ended {
 
 impl SpawnActor {
     async fn run(self, command: Command, reply: Reply) {
+        self.step(Step::Entered);
         match self.record(None).await {
-            Ok(()) => self.start(command, reply).await,
+            Ok(()) => {
+                self.step(Step::Intended);
+                self.start(command, reply).await;
+            }
             Err(source) => {
                 // The file may be there all the same, when only its name could not be synced.
                 self.forget().await;
@@ -105,6 +110,7 @@ impl SpawnActor {
             stderr,
         } = started;
         self.spawn.change(|state| state.shim_pid = shim.pid());
+        self.step(Step::Started);
         // Beside the shim's work: the intent is on disk, so a crash before this is no loss.
         let recorded = self.record_shim(shim.pid());
         let first = timeout(START_MAX, shim.report()).await;
@@ -134,6 +140,7 @@ impl SpawnActor {
                         (Err(self.shim_failed(source)), None)
                     }
                 };
+                self.step(Step::Running);
                 // At once, and not at the end of this: a child that nobody takes is dropped here.
                 drop(reply.send(answer));
                 let ended = self.follow(shim).await;
@@ -232,6 +239,7 @@ impl SpawnActor {
 
     async fn finish(&self, ended: Ended, drain: Option<JoinHandle<()>>) {
         self.spawn.change(|state| state.stage = Stage::TreeOver);
+        self.step(Step::Gone);
         if let Some(drain) = drain {
             // It ends with the pipe, or with what the pipe still held.
             let _ended = drain.await;
@@ -255,9 +263,14 @@ impl SpawnActor {
             exit_signal,
             killed: ended.tally.killed,
             untouchable: ended.tally.untouchable,
+            unkillable: Vec::new(),
             took_ms: u64::try_from(ended.since.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         self.spawn.change(|state| state.stopped = Some(stopped));
+    }
+
+    fn step(&self, step: Step) {
+        self.inner.step(step, &self.spawn.tag);
     }
 
     /// Puts the record on disk, with the identity of its process once there is one. The write has
@@ -292,14 +305,18 @@ impl SpawnActor {
         // Of one that has ended already there is nothing to record: its pid finds nobody.
         let identity = pid.and_then(|pid| ProcessIdentity::of(pid).ok());
         let put = identity.map(|identity| self.record(Some(identity)));
-        let tag = self.spawn.tag.clone();
+        let (inner, tag) = (Arc::clone(&self.inner), self.spawn.tag.clone());
         async move {
             let Some(put) = put else {
                 return;
             };
-            if let Err(error) = put.await {
+            match put.await {
+                Ok(()) => inner.step(Step::Recorded, &tag),
                 // The intent is on disk, so the next start finds the tree by its tag.
-                tracing::warn!(spawn.tag = %tag, error = chain(&error), "a spawn is recorded without its process");
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::warn!(spawn.tag = %tag, error, "a spawn is recorded without its process");
+                }
             }
         }
     }
@@ -318,6 +335,7 @@ impl SpawnActor {
             // A record too many is cleared by the next start.
             tracing::warn!(spawn.tag = %self.spawn.tag, error = chain(&error), "a record stays behind");
         }
+        self.step(Step::Forgotten);
     }
 
     /// Why the shim itself could not be executed.

@@ -202,6 +202,7 @@ impl ChildControl {
             exit_signal: None,
             killed: 0,
             untouchable: 0,
+            unkillable: Vec::new(),
             took_ms: 0,
         })
     }

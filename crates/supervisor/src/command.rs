@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// A program with everything it is to be given: nothing is inherited.
 #[derive(Clone, Debug)]
 pub struct Command {
@@ -20,4 +22,20 @@ pub struct Command {
     /// Bytes of one line of its stdout that are read as a line; longer ones are counted and
     /// thrown away.
     pub line_max_bytes: usize,
+    /// What it may use.
+    pub limits: ProcessLimits,
+}
+
+/// What each process of a child's tree may use, as setrlimit(2) and nice(2) have it; `None`: what
+/// the worker itself may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessLimits {
+    /// Address space in bytes, `RLIMIT_AS`.
+    pub memory_max_bytes: Option<u64>,
+    /// Open descriptors, `RLIMIT_NOFILE`.
+    pub open_files_max: Option<u64>,
+    /// Processes and threads of the whole user, `RLIMIT_NPROC`; does not bind root.
+    pub processes_max: Option<u64>,
+    /// Added to the niceness, 0 to 19.
+    pub nice: Option<i32>,
 }

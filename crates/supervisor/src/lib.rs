@@ -94,6 +94,7 @@ mod ending;
 mod ending;
 mod errors;
 pub mod identity;
+pub mod inspect;
 mod lines;
 #[cfg(target_os = "linux")]
 mod living;
@@ -104,18 +105,26 @@ pub mod registry;
 pub mod report;
 mod shim;
 mod spawn;
+pub mod step;
 pub mod supervisor;
 pub mod sweep;
 pub mod tag;
+pub mod tier;
 mod tree;
 
 pub use boot::{BootError, BootId, boot_id, host_name};
 pub use child::{Child, ChildControl, ChildInput, ChildLines, Line};
-pub use command::Command;
+pub use command::{Command, ProcessLimits};
 pub use control::Exit;
 pub use identity::{Doubt, IdentityError, ProcessIdentity, Standing};
+pub use inspect::{Fix, Headroom, Inspection};
 pub use registry::{Listing, OpenError, PutError, Registry, RemoveError, SpawnRecord};
-pub use report::{SpawnInfo, StopEnd, StopReport, Stopped, StreamInfo, SweepReport, TreeProcess};
-pub use supervisor::{Settings, SpawnError, Supervisor};
+pub use report::{
+    Counts, SpawnInfo, StopEnd, StopReport, Stopped, StreamInfo, SweepReport, TreeProcess,
+    Unkillable,
+};
+pub use step::{Step, StepHook};
+pub use supervisor::{Resource, Settings, SpawnError, Supervisor};
 pub use sweep::Sweep;
 pub use tag::{TAG_VARIABLE, Tag, TagError};
+pub use tier::{Tier, TierReport};

@@ -88,8 +88,47 @@ pub struct Stopped {
     pub killed: u32,
     /// Processes that could not be ended.
     pub untouchable: u32,
+    /// Who they are.
+    #[serde(default)]
+    pub unkillable: Vec<Unkillable>,
     /// From the request to the verified end.
     pub took_ms: u64,
+}
+
+/// A process that could not be ended. It is left, and its spawn's record with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unkillable {
+    /// Its pid.
+    pub pid: u32,
+    /// Its name, at most 15 bytes.
+    pub name: String,
+    /// Its state: `D` for a sleep that SIGKILL does not end.
+    pub state: char,
+    /// The kernel function it sleeps in; `None`: not shown to this user.
+    pub wchan: Option<String>,
+    /// Whether it may not be signalled: it took other rights.
+    pub is_denied: bool,
+}
+
+/// What has happened since the start, and what of it still matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Spawns that are being started, run or are being ended.
+    pub live: u64,
+    /// At most so many.
+    pub live_max: u64,
+    /// Spawns that were refused because there were so many.
+    pub refused: u64,
+    /// Spawns that had to wait because too many were started within a second.
+    pub paced: u64,
+    /// Shims that vanished without ending their tree.
+    pub shims_lost: u64,
+    /// Output pipes that somebody held after their tree's end: whoever it is has left the tree.
+    pub pipes_leaked: u64,
+    /// Bytes of output that are in no file.
+    pub output_dropped_bytes: u64,
+    /// Processes that could not be ended and live still.
+    pub unkillable: Vec<Unkillable>,
 }
 
 /// What `reap` did.

@@ -2,6 +2,7 @@
 //!
 //! The entrance: each call is handed to the part that does it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +15,13 @@ use crate::boot::host_name;
 use crate::capture::Capture;
 use crate::child::Child;
 use crate::command::Command;
+use crate::inspect::{self, Fix, Inspection};
 use crate::output_file::OutputFile;
 use crate::registry::{self, Registry};
-use crate::report::{SpawnInfo, StopReport, TreeProcess};
+use crate::report::{Counts, SpawnInfo, StopReport, TreeProcess};
 use crate::shim::ShimProgram;
 use crate::spawn::{Refusal, Spawn, Stage, Table};
+use crate::step::{Step, StepHook};
 use crate::sweep::Sweep;
 use crate::tag::Tag;
 use crate::tree;
@@ -41,6 +44,12 @@ pub struct Settings {
     pub grace: Duration,
     /// Size at which an output file is put aside as `NAME.1`.
     pub output_file_max_bytes: u64,
+    /// Spawns that may be there at once.
+    pub children_max: usize,
+    /// Spawns that may be started within a second; later ones wait.
+    pub spawns_per_s_max: u32,
+    /// Called at each step of each spawn's life, by rehearsals.
+    pub on_step: Option<StepHook>,
 }
 
 /// The supervisor; clones are the same one.
@@ -198,10 +207,38 @@ impl Supervisor {
         }
     }
 
+    /// What has happened since the start, and what of it still matters.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            live: self.inner.table.all().len() as u64,
+            live_max: self.inner.settings.children_max as u64,
+            ..Counts::default()
+        }
+    }
+
+    /// Looks whether what runs and what is recorded agree. Signals nothing and changes nothing.
+    pub async fn inspect(&self) -> Inspection {
+        inspect::inspect(Arc::clone(&self.inner)).await
+    }
+
+    /// Mends what [`inspect`](Self::inspect) finds now, or only says what it would do. What cannot
+    /// be verified is left alone.
+    pub async fn fix(&self, is_dry: bool) -> Vec<Fix> {
+        inspect::fix(Arc::clone(&self.inner), is_dry).await
+    }
+
     /// Begins to end what earlier generations of this install have left. Looking is done when this
     /// returns; ending goes on in the background.
     pub async fn sweep(&self) -> Sweep {
         Sweep::begin(Arc::clone(&self.inner)).await
+    }
+}
+
+impl Inner {
+    pub(crate) fn step(&self, step: Step, tag: &Tag) {
+        if let Some(hook) = &self.settings.on_step {
+            hook.call(step, tag);
+        }
     }
 }
 
@@ -227,6 +264,27 @@ pub(crate) fn without_shim(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("open {}: {error}", path.display()))
 }
 
+/// What a start needs and may not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// EMFILE, ENFILE.
+    Descriptors,
+    /// EAGAIN.
+    Processes,
+    /// ENOMEM.
+    Memory,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Descriptors => "file descriptors",
+            Self::Processes => "processes",
+            Self::Memory => "memory",
+        })
+    }
+}
+
 /// A child was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
@@ -235,6 +293,27 @@ pub enum SpawnError {
     Stopping {
         /// `argv[0]`.
         command: String,
+    },
+    /// As many spawns are there as may be.
+    #[error("start {command}: {live} programs are there, the limit is {children_max}")]
+    Full {
+        /// `argv[0]`.
+        command: String,
+        /// How many are there, those that are being ended too.
+        live: usize,
+        /// [`Settings::children_max`].
+        children_max: usize,
+    },
+    /// The machine, or this user, has no more of something. Nothing was left behind.
+    #[error("start {command}: no {resource} left")]
+    Exhausted {
+        /// `argv[0]`.
+        command: String,
+        /// Of what.
+        resource: Resource,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// Its program is not there or may not be run.
     #[error("start {command}")]

@@ -263,6 +263,7 @@ async fn end(inner: Arc<Inner>, left: Left, began_at: Instant) -> Ended {
         exit_signal: None,
         killed: tally.killed,
         untouchable: tally.untouchable,
+        unkillable: Vec::new(),
         took_ms: ms_since(began_at),
     };
     Ended {

@@ -49,6 +49,9 @@ impl SessionProcesses {
             shim: own.with_file_name(SHIM),
             grace: std::time::Duration::from_millis(settings.supervisor.grace_ms),
             output_file_max_bytes: settings.supervisor.output_file_max_bytes,
+            children_max: settings.supervisor.children_max,
+            spawns_per_s_max: settings.supervisor.spawns_per_s_max,
+            on_step: None,
         })?;
         Ok(Self {
             supervisor,

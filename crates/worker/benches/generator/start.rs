@@ -96,6 +96,9 @@ impl Stage {
             shim: SHIM.into(),
             grace: Duration::from_secs(5),
             output_file_max_bytes: config.supervisor.output_file_max_bytes,
+            children_max: config.supervisor.children_max,
+            spawns_per_s_max: u32::MAX,
+            on_step: None,
         })?;
         let mut generator = config.generator.clone();
         generator.command = super::command()?;

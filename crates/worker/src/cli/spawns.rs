@@ -236,6 +236,7 @@ mod tests {
             exit_signal: None,
             killed,
             untouchable,
+            unkillable: Vec::new(),
             took_ms: 1,
         }
     }

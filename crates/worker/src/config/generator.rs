@@ -235,6 +235,10 @@ pub struct Supervisor {
     pub grace_ms: u64,
     /// Size at which a file of a child's output is put aside.
     pub output_file_max_bytes: u64,
+    /// Children that may be there at once, those that are being ended too.
+    pub children_max: usize,
+    /// Children that may be started within a second; later ones wait.
+    pub spawns_per_s_max: u32,
 }
 
 #[cfg(test)]

@@ -439,6 +439,7 @@ fn doubtful_and_untouchable_processes_of_earlier_workers_are_told() {
             exit_signal: None,
             killed: 1,
             untouchable,
+            unkillable: Vec::new(),
             took_ms: 10,
         }],
         ..SweepReport::default()

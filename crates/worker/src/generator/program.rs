@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use sessiond_queue::ids::SessionId;
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{NewResult, ResultFilter, Session};
-use sessiond_supervisor::{Command, SpawnError, Supervisor};
+use sessiond_supervisor::{Command, ProcessLimits, SpawnError, Supervisor};
 
 use self::running::{Patience, Running};
 use super::{DigestFactory, Generator, GeneratorFactory, Kind, OpenError, protocol};
@@ -79,6 +79,7 @@ impl ProgramFactory {
             cwd: self.settings.home.clone(),
             output_dir: Some(output_dir(&self.settings.home, session.id)),
             line_max_bytes: self.settings.generator.line_max_bytes,
+            limits: ProcessLimits::default(),
         }
     }
 
@@ -153,7 +154,11 @@ fn not_started(error: &SpawnError, program: &config::Program) -> OpenError {
             source.kind(),
             io::ErrorKind::OutOfMemory | io::ErrorKind::WouldBlock
         ),
-        SpawnError::Stopping { .. } | SpawnError::Record { .. } | SpawnError::Shim { .. } => false,
+        SpawnError::Stopping { .. }
+        | SpawnError::Full { .. }
+        | SpawnError::Exhausted { .. }
+        | SpawnError::Record { .. }
+        | SpawnError::Shim { .. } => false,
     };
     let mut reason = chain(error);
     if let SpawnError::Program { source, .. } = error
