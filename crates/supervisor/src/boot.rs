@@ -28,6 +28,19 @@ pub fn boot_id() -> Result<BootId, BootError> {
     Err(BootError::Unsupported)
 }
 
+/// When the running boot began, in whole seconds since the Unix epoch, by the clock as it is set
+/// now; `None` where the kernel does not tell.
+pub(crate) fn boot_time_s() -> Option<i64> {
+    #[cfg(target_os = "linux")]
+    {
+        let stat = std::fs::read_to_string("/proc/stat").ok()?;
+        let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+        seconds.trim().parse().ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// The boot id could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {

@@ -14,6 +14,10 @@ use crate::observe::{self, Observation};
 pub struct ProcessIdentity {
     /// The pid, in the pid namespace of whoever took the identity.
     pub pid: u32,
+    /// That namespace: the inode of `/proc/self/ns/pid`. `None` in identities that were taken
+    /// before this was recorded, and where the kernel has no such namespaces.
+    #[serde(default)]
+    pub pid_namespace: Option<u64>,
     /// Start time in clock ticks since boot (field 22 of `/proc/PID/stat`). A tick is 10 ms: two
     /// starts of one pid can share it.
     pub start_ticks: u64,
@@ -41,6 +45,8 @@ pub enum Doubt {
     NoIdentity,
     /// It was recorded on another host.
     OtherHost(String),
+    /// Its pid was seen in another pid namespace: here the number is somebody else's.
+    OtherNamespace,
     /// The pid is none that an identity is taken of (0, 1, or out of range).
     RefusedPid(u32),
     /// The facts are not to be had: a hidden or missing `/proc`, or not Linux.
@@ -52,6 +58,7 @@ impl fmt::Display for Doubt {
         match self {
             Self::NoIdentity => f.write_str("its start was recorded, its pid was not"),
             Self::OtherHost(host) => write!(f, "it was recorded on host {host}"),
+            Self::OtherNamespace => f.write_str("it was recorded in another pid namespace"),
             Self::RefusedPid(pid) => write!(f, "pid {pid} is never taken for a child"),
             Self::NoFacts(problem) => f.write_str(problem),
         }
@@ -120,6 +127,10 @@ impl ProcessIdentity {
         if boot != self.boot_id {
             return Standing::Gone;
         }
+        // Containers of one host share its boot and, over one volume, even their records.
+        if both_differ(self.pid_namespace, observe::pid_namespace()) {
+            return Standing::Unverifiable(Doubt::OtherNamespace);
+        }
         self.judge(observe::observe(self.pid))
     }
 
@@ -127,6 +138,7 @@ impl ProcessIdentity {
         match observe::observe(pid) {
             Observation::Running(facts) => Ok(Self {
                 pid,
+                pid_namespace: observe::pid_namespace(),
                 start_ticks: facts.start_ticks,
                 boot_id: boot::boot_id().map_err(|source| IdentityError::Boot { pid, source })?,
                 pidfs_inode: facts.pidfs_inode,
@@ -178,6 +190,7 @@ mod tests {
     fn check(recorded_inode: Option<u64>, seen: Observation, expected: &Standing) {
         let identity = ProcessIdentity {
             pid: 4242,
+            pid_namespace: None,
             start_ticks: 700,
             boot_id: BootId("boot".to_owned()),
             pidfs_inode: recorded_inode,

@@ -40,14 +40,21 @@ pub(crate) fn observe(_pid: u32) -> Observation {
     }
 }
 
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pid_namespace() -> Option<u64> {
+    None
+}
+
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{has_ended, observe};
+pub(crate) use linux::{has_ended, is_absence, is_own_proc, observe, pid_namespace, read_stat};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
     use std::io;
     use std::os::fd::{AsFd, OwnedFd};
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fs::{fstat, fstatfs};
@@ -76,7 +83,13 @@ mod linux {
             Err(_) => None,
         };
         let pidfs_inode = pidfd.as_ref().and_then(inode);
-        let stat = read_stat(pid);
+        // A pidfd goes by this process's namespace and `/proc` by that of its mount: where they
+        // differ, one number means two processes.
+        let stat = if is_own_proc() {
+            read_stat(pid)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        };
         if pidfd.as_ref().is_some_and(has_ended) {
             return Observation::Ended;
         }
@@ -93,7 +106,7 @@ mod linux {
                 if pidfd.is_none() && test_kill_process(process) == Err(Errno::SRCH) {
                     return Observation::Ended;
                 }
-                format!("/proc/{pid} is hidden, or /proc is not mounted")
+                format!("/proc/{pid} is hidden, or /proc is not that of this pid namespace")
             }
             Err(error) => format!("cannot read /proc/{pid}/stat: {error}"),
         };
@@ -101,6 +114,17 @@ mod linux {
             pidfs_inode,
             problem,
         }
+    }
+
+    /// The inode of the pid namespace that this process lives in.
+    pub(crate) fn pid_namespace() -> Option<u64> {
+        fs::metadata("/proc/self/ns/pid").ok().map(|it| it.ino())
+    }
+
+    /// Whether the pids in `/proc` are those of this process's own namespace.
+    pub(crate) fn is_own_proc() -> bool {
+        let own_pid = std::process::id().to_string();
+        fs::read_link("/proc/self").is_ok_and(|target| target == Path::new(&own_pid))
     }
 
     fn inode(pidfd: &OwnedFd) -> Option<u64> {
@@ -121,12 +145,12 @@ mod linux {
         poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
-    fn read_stat(pid: u32) -> io::Result<Stat> {
+    pub(crate) fn read_stat(pid: u32) -> io::Result<Stat> {
         let bytes = fs::read(format!("/proc/{pid}/stat"))?;
         Stat::parse(&bytes).ok_or_else(|| io::Error::other("not of the known form"))
     }
 
-    fn is_absence(error: &io::Error) -> bool {
+    pub(crate) fn is_absence(error: &io::Error) -> bool {
         // ESRCH: it ended between the open and the read.
         error.kind() == io::ErrorKind::NotFound
             || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
@@ -134,8 +158,11 @@ mod linux {
 
     /// The fields of `/proc/PID/stat` that matter here.
     #[derive(Debug, PartialEq, Eq)]
-    struct Stat {
-        state: u8,
+    pub(crate) struct Stat {
+        pub(crate) state: u8,
+        pub(crate) parent: u32,
+        /// 0: its group's leader is outside of this pid namespace.
+        pub(crate) group: u32,
         threads: u64,
         start_ticks: u64,
     }
@@ -145,10 +172,13 @@ mod linux {
             // The name before it is the program's to choose and may hold ") R 1 (".
             let name_end = bytes.iter().rposition(|byte| *byte == b')')?;
             let rest = std::str::from_utf8(&bytes[name_end + 1..]).ok()?;
-            // `state` is field 3 of proc_pid_stat(5), `num_threads` 20, `starttime` 22.
+            // `state` is field 3 of proc_pid_stat(5), then `ppid` and `pgrp`; `num_threads` is 20,
+            // `starttime` 22.
             let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
             Some(Self {
                 state: *fields.first()?.as_bytes().first()?,
+                parent: fields.get(1)?.parse().ok()?,
+                group: fields.get(2)?.parse().ok()?,
                 threads: fields.get(17)?.parse().ok()?,
                 start_ticks: fields.get(19)?.parse().ok()?,
             })
@@ -156,7 +186,7 @@ mod linux {
 
         /// A leader that has left while other threads run on is shown as a zombie too; that
         /// process lives.
-        fn is_dead(&self) -> bool {
+        pub(crate) fn is_dead(&self) -> bool {
             match self.state {
                 b'Z' => self.threads <= 1,
                 b'X' | b'x' => true,
@@ -191,6 +221,8 @@ mod linux {
                 let stat = Stat::parse(&line(name, 'S', 3));
                 let expected = Stat {
                     state: b'S',
+                    parent: 1,
+                    group: 4242,
                     threads: 3,
                     start_ticks: 987_654,
                 };

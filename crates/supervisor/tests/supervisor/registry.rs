@@ -25,6 +25,7 @@ fn intent(spawn: &str) -> SpawnRecord {
 fn identity_of_another_boot() -> ProcessIdentity {
     ProcessIdentity {
         pid: std::process::id(),
+        pid_namespace: None,
         start_ticks: 1,
         boot_id: BootId("another".to_owned()),
         pidfs_inode: Some(3),

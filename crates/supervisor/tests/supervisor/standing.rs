@@ -84,6 +84,42 @@ fn living_pid_under_other_facts_is_gone() {
 }
 
 #[test]
+fn pid_of_another_namespace_is_doubted_whatever_runs_under_it_here() {
+    let child = TestChild::start("");
+    let identity = ProcessIdentity::of(child.pid()).unwrap();
+    let own_namespace = identity.pid_namespace.expect("Linux has pid namespaces");
+    let elsewhere = ProcessIdentity {
+        pid_namespace: Some(own_namespace + 1),
+        ..identity.clone()
+    };
+    assert_eq!(
+        elsewhere.check(),
+        Standing::Unverifiable(Doubt::OtherNamespace)
+    );
+    let ended = ProcessIdentity {
+        boot_id: BootId("another".to_owned()),
+        ..elsewhere
+    };
+    assert_eq!(
+        ended.check(),
+        Standing::Gone,
+        "no namespace outlives a boot"
+    );
+}
+
+#[test]
+fn identity_from_before_namespaces_were_recorded_is_judged_by_its_other_facts() {
+    let child = TestChild::start("");
+    let identity = ProcessIdentity::of(child.pid()).unwrap();
+    let mut json = serde_json::to_value(&identity).unwrap();
+    let removed = json.as_object_mut().unwrap().remove("pid_namespace");
+    assert!(removed.is_some_and(|inode| inode.is_u64()));
+    let read: ProcessIdentity = serde_json::from_value(json).unwrap();
+    assert_eq!(read.pid_namespace, None);
+    assert_eq!(read.check(), Standing::Alive);
+}
+
+#[test]
 fn stopped_process_is_alive() {
     let child = TestChild::start("");
     let identity = ProcessIdentity::of(child.pid()).unwrap();
