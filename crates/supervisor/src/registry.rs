@@ -1,11 +1,18 @@
 //! One file a spawn: what was started, or was about to be.
 //!
 //! The directory belongs to one worker at a time; the lock of the install sees to that. Calls
-//! block for an fsync or two: from async code they go through a blocking thread. A damaged file
+//! block on the file system: from async code they go through a blocking thread. A damaged file
 //! costs itself and nothing else, since a worker that cannot start for a bad record is the leak it
 //! should have prevented.
+//!
+//! **Nothing is synced.** A record names processes of one boot. As long as that boot lasts, what
+//! was written is what every process reads, whoever was killed: the page cache is the kernel's.
+//! When it ends, by a power loss too, so do the processes, and a record that is lost or torn with
+//! it names nobody. An fsync would be paid at each start and each end of a child, a disk's
+//! milliseconds each, and buy nothing. What a power loss tears is an unreadable file from before
+//! the boot, and is [cleared](Registry::clear_of_earlier_boot).
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -26,6 +33,12 @@ pub const RECORD_MAX_BYTES: usize = 64 << 10;
 
 const RECORD_SUFFIX: &str = ".json";
 
+/// The directory beside the registry for what is no record.
+const SET_ASIDE_DIR: &str = "set-aside";
+
+/// Files of one name that are set aside. Nobody reads them but people.
+const SET_ASIDE_NAMES_MAX: u32 = 1000;
+
 /// Ends the name of a file that is being written; no part of a tag can hold it.
 const UNFINISHED_SUFFIX: char = '~';
 
@@ -36,8 +49,12 @@ pub struct SpawnRecord {
     pub version: u32,
     /// Whom the process was started for; its spawn part names the file.
     pub tag: Tag,
-    /// The process, or `None` while there is only the intent to start it.
+    /// Its shim, or `None` while there is only the intent to start it.
     pub identity: Option<ProcessIdentity>,
+    /// The child itself, once it runs: it is found again by this when it wipes its environment
+    /// and its shim is killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<ProcessIdentity>,
     /// `argv[0]` alone: arguments may hold secrets.
     pub command: String,
     /// When the intent was recorded, in milliseconds since the Unix epoch.
@@ -53,13 +70,14 @@ impl SpawnRecord {
             version: RECORD_VERSION,
             tag,
             identity: None,
+            leader: None,
             command,
             spawned_at_ms,
             host,
         }
     }
 
-    /// The same spawn with the process it became, to be put after the start.
+    /// The same spawn with the shim it became, to be put after the start.
     #[must_use]
     pub fn with_identity(self, identity: ProcessIdentity) -> Self {
         Self {
@@ -68,14 +86,33 @@ impl SpawnRecord {
         }
     }
 
-    /// What has become of the process, asked on the host named `host`.
+    /// The same spawn with the child itself, to be put once that runs.
+    #[must_use]
+    pub fn with_leader(self, leader: ProcessIdentity) -> Self {
+        Self {
+            leader: Some(leader),
+            ..self
+        }
+    }
+
+    /// What has become of the shim, asked on the host named `host`.
     ///
     /// Another boot of this host means gone; another boot of another host means nothing, so that
     /// one is left to it. A host that was renamed while it runs is known by its boot.
     pub fn standing(&self, host: &str) -> Standing {
-        let Some(identity) = &self.identity else {
-            return Standing::Unverifiable(Doubt::NoIdentity);
-        };
+        match &self.identity {
+            Some(identity) => self.standing_of(identity, host),
+            None => Standing::Unverifiable(Doubt::NoIdentity),
+        }
+    }
+
+    /// The same of the child itself; `None` when it was not recorded.
+    pub fn leader_standing(&self, host: &str) -> Option<Standing> {
+        let leader = self.leader.as_ref()?;
+        Some(self.standing_of(leader, host))
+    }
+
+    fn standing_of(&self, identity: &ProcessIdentity, host: &str) -> Standing {
         let same_boot = boot::boot_id().is_ok_and(|boot| boot == identity.boot_id);
         if !same_boot && self.host != host {
             return Standing::Unverifiable(Doubt::OtherHost(self.host.clone()));
@@ -120,8 +157,8 @@ impl Registry {
         })
     }
 
-    /// Stores `record` in place of an earlier one of its spawn. When this returns, it is on disk;
-    /// a crash before leaves the earlier one whole.
+    /// Stores `record` in place of an earlier one of its spawn. When this returns, every later
+    /// reader of this boot finds it; a crash before leaves the earlier one whole.
     ///
     /// # Errors
     /// [`PutError`]; nothing was changed then.
@@ -138,7 +175,7 @@ impl Registry {
                 bytes: bytes.len(),
             });
         }
-        let path = self.path_of(&record.tag);
+        let path = self.path(&record.tag);
         let unfinished = self.unfinished_path(&record.tag);
         write_new(&unfinished, &bytes)
             .and_then(|()| fs::rename(&unfinished, &path))
@@ -146,7 +183,6 @@ impl Registry {
                 // What stays behind is cleared at the next open; the write's error is the news.
                 drop(fs::remove_file(&unfinished));
             })
-            .and_then(|()| sync_dir(&self.dir))
             .map_err(failed)
     }
 
@@ -155,15 +191,77 @@ impl Registry {
     /// # Errors
     /// [`RemoveError`]; the record may still be there then.
     pub fn remove(&self, tag: &Tag) -> Result<(), RemoveError> {
-        match fs::remove_file(self.path_of(tag)) {
-            Ok(()) => sync_dir(&self.dir),
+        match fs::remove_file(self.path(tag)) {
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            Err(source) => Err(RemoveError {
+                spawn: tag.spawn().to_owned(),
+                source,
+            }),
         }
-        .map_err(|source| RemoveError {
-            spawn: tag.spawn().to_owned(),
-            source,
-        })
+    }
+
+    /// Whether a record of the spawn of `tag` is there.
+    pub fn holds(&self, tag: &Tag) -> bool {
+        fs::symlink_metadata(self.path(tag)).is_ok()
+    }
+
+    /// Removes `path`, an unreadable file of this directory, if it is a regular file of this user
+    /// with a record's name, last written before this boot: whatever it named has ended, so it is
+    /// what a power loss has torn. Tells whether it did.
+    ///
+    /// The clock may have been set since; then a file of this boot may look older than it. Such a
+    /// file was not readable in any case, and its processes are found by their tags.
+    ///
+    /// # Errors
+    /// When it should go and does not.
+    pub fn clear_of_earlier_boot(&self, path: &Path) -> io::Result<bool> {
+        let has_record_name = path.to_string_lossy().ends_with(RECORD_SUFFIX);
+        if path.parent() != Some(&self.dir) || !has_record_name {
+            return Ok(false);
+        }
+        let metadata = fs::symlink_metadata(path)?;
+        let is_ours = metadata.is_file() && metadata.uid() == own_user();
+        let is_earlier = boot::boot_time_s().is_some_and(|boot| metadata.mtime() < boot);
+        if is_ours && is_earlier {
+            fs::remove_file(path)?;
+        }
+        Ok(is_ours && is_earlier)
+    }
+
+    /// Moves `path`, an unreadable file of this directory, into `set-aside/` beside the directory,
+    /// under a name of its own, and gives where it is now.
+    ///
+    /// # Errors
+    /// When it could not be moved; it is where it was then.
+    pub fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
+        let (Some(name), Some(parent)) = (path.file_name(), self.dir.parent()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if path.parent() != Some(&self.dir) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let aside = parent.join(SET_ASIDE_DIR);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&aside)?;
+        // A plain rename would replace what was set aside before under the same name.
+        for number in 0..SET_ASIDE_NAMES_MAX {
+            let mut name = name.to_owned();
+            name.push(format!(".{number}"));
+            let target = aside.join(name);
+            if fs::symlink_metadata(&target).is_err() {
+                fs::rename(path, &target)?;
+                return Ok(target);
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Where the record of `tag` is, or would be.
+    pub fn path(&self, tag: &Tag) -> PathBuf {
+        self.dir.join(format!("{}{RECORD_SUFFIX}", tag.spawn()))
     }
 
     /// Reads every file. Unfinished ones are passed over: they are a put in progress.
@@ -186,10 +284,6 @@ impl Registry {
             }
         }
         Ok(listing)
-    }
-
-    fn path_of(&self, tag: &Tag) -> PathBuf {
-        self.dir.join(format!("{}{RECORD_SUFFIX}", tag.spawn()))
     }
 
     fn unfinished_path(&self, tag: &Tag) -> PathBuf {
@@ -293,13 +387,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Makes a rename or an unlink in `dir` durable.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    file.write_all(bytes)
 }
 
 fn read_record(path: &Path) -> Result<SpawnRecord, Unreadable> {
