@@ -2,8 +2,10 @@
 //! crash of anybody.
 
 mod bench;
+mod canary;
 mod crash;
 mod end;
+mod identity;
 mod life;
 mod output;
 mod sweep;

@@ -1,6 +1,7 @@
 //! A supervisor of a test's own, with everything that it starts.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub(super) const SESSION: &str = "session-1";
 pub(super) const GRACE: Duration = Duration::from_millis(700);
 const MARKER: &str = "SESSIOND_TEST_MARKER";
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// What a stray runs: it ends only by SIGKILL.
+const STUBBORN: &str = "trap '' TERM; : > \"$READY\"; while :; do sleep 1000; done";
 
 /// An install of the test's own. Whatever carries its marker must be gone when it is dropped.
 pub(super) struct Bench {
@@ -108,6 +111,27 @@ impl Bench {
         Stray::start(self.dir.path(), &self.marker, tag)
     }
 
+    /// The same in the test's own group, where nobody is ever signalled.
+    pub(super) fn stray_of_own_group(&self, tag: &str) -> Stray {
+        let own_group = Process {
+            pid: std::process::id(),
+        }
+        .group();
+        let own_group = i32::try_from(own_group.expect("a group")).expect("a group's id");
+        Stray::start_as(
+            self.dir.path(),
+            &self.marker,
+            Some(tag),
+            STUBBORN,
+            own_group,
+        )
+    }
+
+    /// The same with a script of its own, which makes the file `$READY` once all of it stands.
+    pub(super) fn stray_running(&self, tag: Option<&str>, script: &str) -> Stray {
+        Stray::start_as(self.dir.path(), &self.marker, tag, script, 0)
+    }
+
     /// The records, read as files: opening a registry clears its puts in progress.
     pub(super) fn records(&self) -> Vec<SpawnRecord> {
         let paths = self.record_files().into_iter();
@@ -186,13 +210,17 @@ pub(super) struct Stray {
 }
 
 impl Stray {
+    fn start(dir: &Path, marker: &str, tag: Option<&str>) -> Self {
+        Self::start_as(dir, marker, tag, STUBBORN, 0)
+    }
+
+    /// `group`: 0 for one of its own.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is about processes that no supervisor started"
     )]
-    fn start(dir: &Path, marker: &str, tag: Option<&str>) -> Self {
+    fn start_as(dir: &Path, marker: &str, tag: Option<&str>, script: &str, group: i32) -> Self {
         let ready = dir.join(format!("ready-{}", Uuid::new_v4()));
-        let script = "trap '' TERM; : > \"$READY\"; while :; do sleep 1000; done";
         let mut command = std::process::Command::new("sh");
         command
             .args(["-c", script])
@@ -200,13 +228,14 @@ impl Stray {
             .env("PATH", PATH)
             .env(MARKER, marker)
             .env("READY", &ready)
+            .process_group(group)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         if let Some(tag) = tag {
             command.env("SESSIOND_TAG", tag);
         }
         let child = command.spawn().expect("start a shell");
-        wait_until("the stray ignores SIGTERM", LIMIT, || {
+        wait_until("the stray stands", LIMIT, || {
             ok_if(ready.exists(), "not yet")
         });
         let process = Process { pid: child.id() };
@@ -226,7 +255,8 @@ impl Drop for Stray {
 }
 
 impl Stray {
-    fn ready(&self) -> String {
+    /// The file that it made; also the beginning of the names of others.
+    pub(super) fn ready(&self) -> String {
         let environment = self.process.environment();
         let found = environment
             .iter()

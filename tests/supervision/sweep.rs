@@ -1,7 +1,9 @@
 //! What a worker's start finds of the ones before it.
 
-use std::fs;
-use std::time::Duration;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 use sessiond_supervisor::{ProcessIdentity, Registry, SpawnRecord, StopEnd, Supervisor, Tag};
@@ -155,6 +157,112 @@ fn tree_of_a_worker_and_a_shim_that_were_killed_is_ended_by_its_tag() {
         let report = sweep.finished().await;
         let ends: Vec<_> = report.stopped.iter().map(|stopped| stopped.end).collect();
         assert_eq!(ends, [StopEnd::Swept], "{report:?}");
+        assert_eq!(report.shims_lost.len(), 1, "{report:?}");
     });
     bench.wait_clean();
+}
+
+/// Each is put beside a record that is good, whose process is ended all the same.
+fn check_file(name: &str, damage: impl FnOnce(&Path), problem: &str) {
+    let bench = Bench::with(|settings| settings.grace = Duration::from_millis(1));
+    let install = &bench.settings.install;
+    let leftover = bench.stray(Some(&tag(install, "1", "good").to_string()));
+    let good = SpawnRecord::intent(
+        tag(install, "1", "good"),
+        "sh".to_owned(),
+        0,
+        sessiond_supervisor::host_name(),
+    );
+    let registry = Registry::open(&bench.settings.registry_dir).expect("a registry");
+    registry.put(&good).expect("the record is put");
+    damage(&bench.settings.registry_dir);
+    let report = bench.run(async { bench.supervisor.sweep().await.finished().await });
+    assert!(!leftover.process.is_alive(), "{name}");
+    assert_eq!(report.stopped.len(), 1, "{name}: {report:?}");
+    assert_eq!(bench.record_files(), [name], "it is left where it is");
+    let [doubt] = &report.doubtful[..] else {
+        panic!("{name} alone is in doubt: {report:?}");
+    };
+    assert!(doubt.contains(name) && doubt.contains(problem), "{doubt}");
+}
+
+#[test]
+fn file_that_is_no_record_costs_only_itself() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    let write = |name: &'static str, bytes: &'static [u8]| {
+        move |dir: &Path| fs::write(dir.join(name), bytes).unwrap()
+    };
+    let torn = |dir: &Path| {
+        let good = fs::read(dir.join("good.json")).unwrap();
+        fs::write(dir.join("torn.json"), &good[..good.len() / 2]).unwrap();
+    };
+    let copied = |dir: &Path| drop(fs::copy(dir.join("good.json"), dir.join("copied.json")));
+    check_file(
+        "corrupt.json",
+        write("corrupt.json", b"\xff\xfe"),
+        "not a record",
+    );
+    check_file("empty.json", write("empty.json", b""), "not a record");
+    check_file("notes.txt", write("notes.txt", b"mine"), "not a record");
+    check_file("torn.json", torn, "not a record");
+    check_file("copied.json", copied, "another spawn");
+    let link = |dir: &Path| symlink(dir.join("good.json"), dir.join("link.json")).unwrap();
+    check_file("link.json", link, "cannot be read");
+    let folder = |dir: &Path| fs::create_dir(dir.join("folder.json")).unwrap();
+    check_file("folder.json", folder, "not a regular file");
+    let pipe = |dir: &Path| {
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, dir.join("pipe.json"), FileType::Fifo, mode, 0).unwrap();
+    };
+    check_file("pipe.json", pipe, "not a regular file");
+    let locked = |dir: &Path| {
+        let path = dir.join("locked.json");
+        // To root nothing is locked, and this is what it finds then.
+        fs::write(&path, "locked").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+    };
+    let is_root = nix::unistd::geteuid().is_root();
+    let problem = if is_root {
+        "not a record"
+    } else {
+        "cannot be read"
+    };
+    check_file("locked.json", locked, problem);
+    if is_root {
+        let foreign = |dir: &Path| {
+            let path = dir.join("foreign.json");
+            fs::copy(dir.join("good.json"), &path).unwrap();
+            chown(&path, Some(65534), None).unwrap();
+        };
+        check_file("foreign.json", foreign, "belongs to user 65534");
+    }
+}
+
+#[test]
+fn file_that_a_power_loss_has_torn_is_cleared_and_one_of_this_boot_is_left() {
+    let bench = Bench::new();
+    let dir = &bench.settings.registry_dir;
+    let before_boot = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    let age = |name: &str| {
+        let file = fs::File::open(dir.join(name)).unwrap();
+        file.set_modified(before_boot).unwrap();
+    };
+    for name in ["empty.json", "torn.json", "notes.txt", "recent.json"] {
+        fs::write(dir.join(name), "").unwrap();
+    }
+    fs::write(dir.join("torn.json"), r#"{"version": 1, "tag""#).unwrap();
+    fs::create_dir(dir.join("folder.json")).unwrap();
+    for name in ["empty.json", "torn.json", "notes.txt", "folder.json"] {
+        age(name);
+    }
+    let report = bench.run(async { bench.supervisor.sweep().await.finished().await });
+    let mut left = bench.record_files();
+    left.sort();
+    assert_eq!(left, ["folder.json", "notes.txt", "recent.json"]);
+    assert_eq!(
+        (report.cleared, report.doubtful.len()),
+        (2, 3),
+        "{report:?}"
+    );
 }

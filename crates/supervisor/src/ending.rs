@@ -1,20 +1,24 @@
-//! Ends processes that are known by nothing but their tag.
+//! Ends the processes of a spawn that has no shim any more.
 //!
 //! The net below the shim: used when a shim was killed, and for what earlier workers left. It
-//! cannot see a process that wiped its environment, which is why it is the net and not the means.
-//! Blocks, so it runs on a blocking thread. Linux only.
+//! finds by tag, by the recorded identity of the child itself, and from these on by parentage. It
+//! cannot see who wiped its environment and has lost its parent, which is why it is the net and
+//! not the means. Blocks, so it runs on a blocking thread. Linux only.
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::control::Tally;
+use crate::descent::Descent;
 use crate::identity::ProcessIdentity;
-use crate::living::{Delivery, LivingProcess, TagReader, wait_any};
+use crate::living::{Delivery, LivingProcess, Refusal, refusal, wait_any};
+use crate::report::Unkillable;
 use crate::tag::Tag;
+use crate::tag_reader::{Reading, TagReader};
+use crate::unkillable::describe;
 
 /// Between two looks for newcomers, when nothing ends meanwhile. A look costs some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -34,92 +38,124 @@ const EMPTY_LOOKS: u32 = 2;
 /// Between two looks that found nothing: longer than an exec has no environment.
 const EMPTY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Whom a look found.
+/// Whom a look for tags found. Nobody is held.
 #[derive(Debug, Default)]
 pub(crate) struct Tagged {
-    /// The tags, each once.
-    pub(crate) tags: HashSet<Tag>,
-    /// Processes with such a tag that could not be held, and are left alone.
-    pub(crate) unverified: u32,
+    /// Pids with their tags.
+    pub(crate) processes: Vec<(u32, Tag)>,
+    /// Whose environment was told, in ascending order.
+    told: Vec<u32>,
 }
 
-/// The tags that are `wanted` of this user's processes, but for this one and init.
+/// This user's processes, and others', with a tag that is `wanted`.
 ///
 /// # Errors
-/// When `/proc` cannot be read.
+/// When it cannot be told who lives.
 pub(crate) fn tags_alive(wanted: &dyn Fn(&Tag) -> bool) -> io::Result<Tagged> {
-    let found = find_tagged(wanted)?;
-    let tags = found.processes.into_iter().map(|(_pid, tag, _)| tag);
-    Ok(Tagged {
-        tags: tags.collect(),
-        unverified: found.unverified,
-    })
+    let mut found = Tagged::default();
+    let mut reader = TagReader::new()?;
+    for pid in reader.pids()? {
+        match reader.read(pid)? {
+            Reading::Empty | Reading::Hidden => continue,
+            Reading::Tagged { tag, .. } if wanted(&tag) => found.processes.push((pid, tag)),
+            Reading::Tagged { .. } | Reading::Untagged => {}
+        }
+        found.told.push(pid);
+    }
+    Ok(found)
+}
+
+/// Whom a first look may have missed: who was started while the directory was read, and who was
+/// in the middle of an exec and had no environment for that moment. Costs little more than the
+/// directory, since nobody is read again whose environment was told.
+///
+/// A pid that was told and has gone to another since would be passed over. The kernel gives a
+/// number again only after all the others, and the looks are milliseconds apart.
+///
+/// # Errors
+/// When it cannot be told who lives.
+pub(crate) fn look_again(
+    first: &Tagged,
+    wanted: &dyn Fn(&Tag) -> bool,
+) -> io::Result<Vec<(u32, Tag)>> {
+    wait_any(std::iter::empty(), EMPTY_PAUSE);
+    let mut missed = Vec::new();
+    let mut reader = TagReader::new()?;
+    for pid in reader.pids()? {
+        if first.told.binary_search(&pid).is_ok() {
+            continue;
+        }
+        if let Reading::Tagged { tag, .. } = reader.read(pid)?
+            && wanted(&tag)
+        {
+            missed.push((pid, tag));
+        }
+    }
+    Ok(missed)
 }
 
 /// Waits for the end of the process that `identity` was taken of, for `limit` at most. Signals
 /// nothing.
 pub(crate) fn wait_gone(identity: &ProcessIdentity, limit: Duration) {
-    if let Some(process) = LivingProcess::identified(identity) {
+    // One that cannot be held is not waited for; what it should have ended is looked for at once.
+    if let Ok(Some(process)) = LivingProcess::identified(identity) {
         wait_any(std::iter::once(&process), limit);
     }
 }
 
+/// Whom to end.
+pub(crate) struct Target<'a> {
+    /// Processes with such a tag, and whoever descends from them.
+    pub(crate) wanted: &'a dyn Fn(&Tag) -> bool,
+    /// The child itself as it was recorded, and whoever descends from it: it may have wiped its
+    /// environment.
+    pub(crate) leader: Option<&'a ProcessIdentity>,
+}
+
+/// What came of it.
 #[derive(Debug, Default)]
-struct Found {
-    processes: Vec<(u32, Tag, LivingProcess)>,
-    unverified: u32,
+pub(crate) struct Ending {
+    pub(crate) tally: Tally,
+    /// Who lives on.
+    pub(crate) unkillable: Vec<Unkillable>,
+    /// Why those of them were not signalled that carry the tag and could have been, in words.
+    pub(crate) barred: Vec<String>,
 }
 
-fn find_tagged(wanted: &dyn Fn(&Tag) -> bool) -> io::Result<Found> {
-    let own_pid = std::process::id();
-    let mut reader = TagReader::new()?;
-    let mut found = Found::default();
-    for entry in fs::read_dir("/proc")? {
-        // An entry that vanishes while it is read is no process any more.
-        let Ok(name) = entry.map(|entry| entry.file_name()) else {
-            continue;
-        };
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        if pid <= 1 || pid == own_pid {
-            continue;
-        }
-        match LivingProcess::tagged(pid, wanted, &mut reader) {
-            Ok(Some((tag, process))) => found.processes.push((pid, tag, process)),
-            Ok(None) => {}
-            Err(_cannot_be_held) => found.unverified += 1,
-        }
-    }
-    Ok(found)
+/// [`end`] of what carries a tag, for whoever wants no more than the numbers.
+pub(crate) fn end_tagged(wanted: &dyn Fn(&Tag) -> bool, grace: Duration) -> io::Result<Tally> {
+    let target = Target {
+        wanted,
+        leader: None,
+    };
+    end(&target, grace).map(|ending| ending.tally)
 }
 
-/// Ends every process with a tag that is `wanted`: SIGTERM to all, newcomers too, until `grace` is
-/// over; then SIGSTOP until no more appear, and SIGKILL. Returns when none is left, or when what
-/// is left cannot be ended.
+/// Ends a target: SIGTERM to all, newcomers too, until `grace` is over; then SIGSTOP until no more
+/// appear, and SIGKILL. Returns when none is left, or when what is left cannot be ended.
 ///
 /// # Errors
-/// When `/proc` cannot be read: then nothing is known of what lives.
-pub(crate) fn end_tagged(wanted: &dyn Fn(&Tag) -> bool, grace: Duration) -> io::Result<Tally> {
+/// When it cannot be told who lives: then somebody may.
+pub(crate) fn end(target: &Target<'_>, grace: Duration) -> io::Result<Ending> {
     let mut group = Group {
-        wanted,
+        target,
+        reader: TagReader::new()?,
         members: HashMap::new(),
-        unverified: 0,
+        barred: HashMap::new(),
         tally: Tally::default(),
     };
-    if group.terminate(grace)? || group.kill()? {
-        return Ok(group.tally);
-    }
-    let left = u32::try_from(group.members.len()).unwrap_or(u32::MAX);
-    group.tally.untouchable = left.saturating_add(group.unverified);
-    Ok(group.tally)
+    let _is_over = group.terminate(grace)? || group.kill()?;
+    Ok(group.into_ending())
 }
 
 struct Group<'a> {
-    wanted: &'a dyn Fn(&Tag) -> bool,
+    target: &'a Target<'a>,
+    reader: TagReader,
     /// By pid; one that ended is forgotten, so that its pid may come again.
     members: HashMap<u32, Member>,
-    unverified: u32,
+    /// Who was found by the latest look and is not signalled, with the reason. Nobody waits for
+    /// them: they are reported.
+    barred: HashMap<u32, String>,
     tally: Tally,
 }
 
@@ -132,9 +168,19 @@ struct Member {
 }
 
 impl Member {
+    fn new(process: LivingProcess) -> Self {
+        Self {
+            process,
+            is_terminated: false,
+            is_stopped: false,
+            is_killed: false,
+            is_denied: false,
+        }
+    }
+
     fn signal(&mut self, signal: Signal) -> bool {
         let sent = self.process.signal(signal);
-        self.is_denied |= sent == Delivery::Denied;
+        self.is_denied |= matches!(sent, Delivery::Denied | Delivery::Refused);
         sent == Delivery::Sent
     }
 }
@@ -211,27 +257,108 @@ impl Group<'_> {
     /// Forgets who has ended and takes in who is new.
     fn look(&mut self) -> io::Result<()> {
         self.members.retain(|_, member| !member.process.has_ended());
-        let found = find_tagged(self.wanted)?;
-        self.unverified = found.unverified;
-        for (pid, _tag, process) in found.processes {
-            // A member that is alive still has its pid.
-            self.members.entry(pid).or_insert(Member {
-                process,
-                is_terminated: false,
-                is_stopped: false,
-                is_killed: false,
-                is_denied: false,
-            });
+        self.barred.clear();
+        let pids = self.reader.pids()?;
+        for pid in &pids {
+            self.take_if_tagged(*pid)?;
+        }
+        if let Some(leader) = self.target.leader {
+            self.take(leader.pid, LivingProcess::identified(leader));
+        }
+        if self.members.is_empty() {
+            return Ok(());
+        }
+        let descent = Descent::of(&pids);
+        let mut ancestors: Vec<u32> = self.members.keys().copied().collect();
+        while let Some(ancestor) = ancestors.pop() {
+            for pid in descent.children(ancestor) {
+                if self.take_if_child(pid, ancestor)? {
+                    ancestors.push(pid);
+                }
+            }
         }
         Ok(())
     }
 
+    fn take_if_tagged(&mut self, pid: u32) -> io::Result<()> {
+        // Most processes have no tag: no pidfd for them.
+        if self.members.contains_key(&pid) || self.wanted(pid)?.is_none() {
+            return Ok(());
+        }
+        let held = LivingProcess::open(pid);
+        // Again, now that the pid cannot come to mean another: as long as the pidfd's process has
+        // not ended, `/proc/PID` is that process.
+        match self.wanted(pid)? {
+            Some(is_own) if is_own => self.take(pid, held),
+            // A tag alone is not enough against who is, or has become, somebody else.
+            Some(_) => self.bar(pid, "it belongs to another user"),
+            None => false,
+        };
+        Ok(())
+    }
+
+    /// Whether the process with `pid` is a member now and was none, for being a child of
+    /// `ancestor`, which is one.
+    fn take_if_child(&mut self, pid: u32, ancestor: u32) -> io::Result<bool> {
+        let Some(parent) = self.members.get(&ancestor) else {
+            return Ok(false);
+        };
+        if self.members.contains_key(&pid) {
+            return Ok(false);
+        }
+        let held = LivingProcess::child_of(&parent.process, pid);
+        // Whoever carries the tag of another install or spawn has somebody else to end it, and so
+        // have those below it.
+        let is_anothers = match self.reader.read(pid)? {
+            Reading::Tagged { tag, .. } => !(self.target.wanted)(&tag),
+            Reading::Untagged | Reading::Empty | Reading::Hidden => false,
+        };
+        Ok(!is_anothers && self.take(pid, held))
+    }
+
+    /// Makes a process that was verified to belong here a member; tells whether it is new.
+    fn take(&mut self, pid: u32, held: io::Result<Option<LivingProcess>>) -> bool {
+        let process = match held {
+            Ok(Some(process)) if !process.has_ended() => process,
+            Ok(_) => return false,
+            Err(error) => return self.bar(pid, &format!("it cannot be held: {error}")),
+        };
+        match refusal(pid) {
+            Some(Refusal::Hidden) if process.has_ended() => false,
+            Some(refusal) => self.bar(pid, &refusal.to_string()),
+            // A member that is alive still has its pid.
+            None => {
+                let is_new = !self.members.contains_key(&pid);
+                // What its tag alone did not allow, its parent does.
+                self.barred.remove(&pid);
+                self.members
+                    .entry(pid)
+                    .or_insert_with(|| Member::new(process));
+                is_new
+            }
+        }
+    }
+
+    fn bar(&mut self, pid: u32, why: &str) -> bool {
+        let text = format!("process {pid} is not signalled: {why}");
+        self.barred.insert(pid, text);
+        false
+    }
+
+    /// Whether a process carries the tag, and if so whether it is this user's.
+    fn wanted(&mut self, pid: u32) -> io::Result<Option<bool>> {
+        Ok(match self.reader.read(pid)? {
+            Reading::Tagged { tag, is_own } => (self.target.wanted)(&tag).then_some(is_own),
+            Reading::Untagged | Reading::Empty | Reading::Hidden => None,
+        })
+    }
+
     fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.unverified == 0
+        self.members.is_empty()
     }
 
     fn only_denied(&self) -> bool {
-        self.unverified == 0 && self.members.values().all(|member| member.is_denied)
+        self.members.values().all(|member| member.is_denied)
     }
 
     fn wait(&self, limit: Duration) {
@@ -241,5 +368,21 @@ impl Group<'_> {
         };
         let members = self.members.values().filter(|member| !member.is_denied);
         wait_any(members.map(|member| &member.process), limit);
+    }
+
+    fn into_ending(mut self) -> Ending {
+        self.members.retain(|_, member| !member.process.has_ended());
+        let members = self.members.iter();
+        let mut unkillable: Vec<_> = members
+            .map(|(pid, member)| describe(*pid, member.is_denied))
+            .chain(self.barred.keys().map(|pid| describe(*pid, true)))
+            .collect();
+        unkillable.sort_by_key(|process| process.pid);
+        self.tally.untouchable = u32::try_from(unkillable.len()).unwrap_or(u32::MAX);
+        Ending {
+            tally: self.tally,
+            unkillable,
+            barred: self.barred.into_values().collect(),
+        }
     }
 }

@@ -1,19 +1,18 @@
 //! In place of `ending` where processes cannot be held and told apart: nothing is found and
 //! nothing is signalled.
 
-use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
 use crate::control::Tally;
 use crate::identity::ProcessIdentity;
+use crate::report::Unkillable;
 use crate::tag::Tag;
 
-/// Whom a look found.
+/// Whom a look for tags found.
 #[derive(Debug, Default)]
 pub(crate) struct Tagged {
-    pub(crate) tags: HashSet<Tag>,
-    pub(crate) unverified: u32,
+    pub(crate) processes: Vec<(u32, Tag)>,
 }
 
 /// # Errors
@@ -22,10 +21,40 @@ pub(crate) fn tags_alive(_wanted: &dyn Fn(&Tag) -> bool) -> io::Result<Tagged> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// # Errors
+/// Always.
+pub(crate) fn look_again(
+    _first: &Tagged,
+    _wanted: &dyn Fn(&Tag) -> bool,
+) -> io::Result<Vec<(u32, Tag)>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn wait_gone(_identity: &ProcessIdentity, _limit: Duration) {}
+
+/// Whom to end.
+#[expect(dead_code, reason = "nobody is ended here")]
+pub(crate) struct Target<'a> {
+    pub(crate) wanted: &'a dyn Fn(&Tag) -> bool,
+    pub(crate) leader: Option<&'a ProcessIdentity>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    pub(crate) tally: Tally,
+    pub(crate) unkillable: Vec<Unkillable>,
+    pub(crate) barred: Vec<String>,
+}
 
 /// # Errors
 /// Always.
 pub(crate) fn end_tagged(_wanted: &dyn Fn(&Tag) -> bool, _grace: Duration) -> io::Result<Tally> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// # Errors
+/// Always.
+pub(crate) fn end(_target: &Target<'_>, _grace: Duration) -> io::Result<Ending> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -88,6 +88,8 @@ pub mod child;
 pub mod command;
 pub mod control;
 #[cfg(target_os = "linux")]
+mod descent;
+#[cfg(target_os = "linux")]
 mod ending;
 #[cfg(not(target_os = "linux"))]
 #[path = "ending_elsewhere.rs"]
@@ -109,8 +111,11 @@ pub mod step;
 pub mod supervisor;
 pub mod sweep;
 pub mod tag;
+#[cfg(target_os = "linux")]
+mod tag_reader;
 pub mod tier;
 mod tree;
+mod unkillable;
 
 pub use boot::{BootError, BootId, boot_id, host_name};
 pub use child::{Child, ChildControl, ChildInput, ChildLines, Line};

@@ -1,30 +1,25 @@
 //! A process that is held by its pidfd, and the one place that sends signals.
 //!
 //! Linux only. A pidfd means one process for ever, so what was verified through it stays true.
+//! Where the kernel gives no pidfd nobody is held, and so nobody is signalled.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, fstat, open, openat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::identity::{ProcessIdentity, Standing};
-use crate::observe::has_ended;
-use crate::tag::Tag;
+use crate::observe::{has_ended, is_absence, read_stat};
 
-/// Bytes of an environment that are read. The kernel's own limit for arguments and environment
-/// together is a quarter of the stack's, 2 MiB usually, and 6 MiB at most.
-const ENVIRON_MAX_BYTES: usize = 6 << 20;
-
-/// Bytes that most environments fit into.
-const ENVIRON_USUAL_BYTES: usize = 16 << 10;
-
-/// A process that was alive and known for what it is when it was taken.
+/// A process that was alive when it was taken. Its pid is its own for as long as it has not
+/// ended.
 #[derive(Debug)]
 pub(crate) struct LivingProcess {
+    pid: u32,
     pidfd: OwnedFd,
 }
 
@@ -37,47 +32,94 @@ pub(crate) enum Delivery {
     Gone,
     /// It may not be signalled: it took other rights.
     Denied,
+    /// It is not signalled, whatever it carries and whoever recorded it.
+    Refused,
+}
+
+/// Why a process is never signalled. A tag is inherited by whoever is started below it, and a
+/// record is a file: neither is worth more than these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The first process of its pid namespace.
+    Init,
+    /// This very process.
+    Itself,
+    /// Of this process's group: whoever started it, or what it started itself without a shim.
+    OwnGroup,
+    /// Its group cannot be told.
+    Hidden,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Init => "it is init",
+            Self::Itself => "it is this very process",
+            Self::OwnGroup => "it is of this process's own group",
+            Self::Hidden => "its process group cannot be told",
+        })
+    }
+}
+
+/// Whether the process that has `pid` now is one that is never signalled.
+pub(crate) fn refusal(pid: u32) -> Option<Refusal> {
+    if pid <= 1 {
+        return Some(Refusal::Init);
+    }
+    if pid == std::process::id() {
+        return Some(Refusal::Itself);
+    }
+    // From `/proc`, where a group whose leader is outside of this pid namespace is 0, and not from
+    // getpgrp, for which 0 is no answer. Two such groups look alike, and both are refused.
+    match (read_stat(pid), read_stat(std::process::id())) {
+        (Ok(its), Ok(own)) => (its.group == own.group).then_some(Refusal::OwnGroup),
+        // Whoever has ended is harmed by nothing.
+        (Err(error), Ok(_)) if is_absence(&error) => None,
+        _ => Some(Refusal::Hidden),
+    }
 }
 
 impl LivingProcess {
-    /// The process with `pid`, if it carries a tag that is `wanted`. An error: it carries one, and
-    /// cannot be held.
-    pub(crate) fn tagged(
-        pid: u32,
-        wanted: &dyn Fn(&Tag) -> bool,
-        reader: &mut TagReader,
-    ) -> io::Result<Option<(Tag, Self)>> {
-        // Most processes have no tag: no pidfd for them.
-        if !reader.tag_of(pid).is_some_and(|tag| wanted(&tag)) {
-            return Ok(None);
-        }
-        let Some(process) = Self::open(pid)? else {
-            return Ok(None);
-        };
-        // Again, now that the pid cannot come to mean another: as long as the pidfd's process has
-        // not ended, `/proc/PID` is that process.
-        let tag = reader.tag_of(pid).filter(wanted);
-        if process.has_ended() {
-            return Ok(None);
-        }
-        Ok(tag.map(|tag| (tag, process)))
-    }
-
-    /// The process that `identity` was taken of, if it can be told that it lives.
-    pub(crate) fn identified(identity: &ProcessIdentity) -> Option<Self> {
-        let process = Self::open(identity.pid).ok()??;
-        (identity.check() == Standing::Alive && !process.has_ended()).then_some(process)
-    }
-
-    fn open(pid: u32) -> io::Result<Option<Self>> {
+    /// The process with `pid`; `None` when there is none. What it is has to be told afterwards,
+    /// and that it [has not ended](Self::has_ended) after that.
+    ///
+    /// # Errors
+    /// When it cannot be held.
+    pub(crate) fn open(pid: u32) -> io::Result<Option<Self>> {
         let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
             return Ok(None);
         };
         match pidfd_open(process, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Some(Self { pidfd })),
+            Ok(pidfd) => Ok(Some(Self { pid, pidfd })),
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The process that `identity` was taken of, if it can be told that it lives.
+    ///
+    /// # Errors
+    /// When it lives and cannot be held.
+    pub(crate) fn identified(identity: &ProcessIdentity) -> io::Result<Option<Self>> {
+        let process = Self::open(identity.pid);
+        if identity.check() != Standing::Alive {
+            return Ok(None);
+        }
+        Ok(process?.filter(|process| !process.has_ended()))
+    }
+
+    /// The process with `pid`, if it is a child of `parent`, which listed it.
+    ///
+    /// # Errors
+    /// When it cannot be held.
+    pub(crate) fn child_of(parent: &Self, pid: u32) -> io::Result<Option<Self>> {
+        let Some(process) = Self::open(pid)? else {
+            return Ok(None);
+        };
+        // Either may have ended since, and its number may be another's by now.
+        let is_child = read_stat(pid).is_ok_and(|stat| stat.parent == parent.pid);
+        let is_so_still = is_child && !process.has_ended() && !parent.has_ended();
+        Ok(is_so_still.then_some(process))
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -85,6 +127,13 @@ impl LivingProcess {
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Delivery {
+        if refusal(self.pid).is_some() {
+            // The pid may be another's by now, whom the refusal is about.
+            return match self.has_ended() {
+                true => Delivery::Gone,
+                false => Delivery::Refused,
+            };
+        }
         match pidfd_send_signal(&self.pidfd, signal) {
             Ok(()) => Delivery::Sent,
             Err(Errno::SRCH) => Delivery::Gone,
@@ -106,45 +155,34 @@ pub(crate) fn wait_any<'a>(processes: impl Iterator<Item = &'a LivingProcess>, l
     let _interrupted = poll(&mut fds, Some(&limit));
 }
 
-/// Reads tags; holds what is needed again for each of thousands of processes.
-#[derive(Debug)]
-pub(crate) struct TagReader {
-    proc_dir: OwnedFd,
-    own_user: u32,
-    block: Vec<u8>,
-}
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
 
-impl TagReader {
-    pub(crate) fn new() -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self {
-            proc_dir: open("/proc", flags, Mode::empty())?,
-            own_user: geteuid().as_raw(),
-            block: vec![0; ENVIRON_USUAL_BYTES],
-        })
-    }
+    use super::*;
 
-    /// The tag of a process of this user; `None` also for what cannot be read.
-    fn tag_of(&mut self, pid: u32) -> Option<Tag> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let path = format!("{pid}/environ");
-        let file = openat(&self.proc_dir, path, flags, Mode::empty()).ok()?;
-        let bytes = self.read(&file).ok()?;
-        let tag = Tag::from_environ_block(&self.block[..bytes])?;
-        let is_own = fstat(&file).ok()?.st_uid == self.own_user;
-        is_own.then_some(tag)
-    }
-
-    fn read(&mut self, file: &OwnedFd) -> rustix::io::Result<usize> {
-        let mut end = 0;
-        loop {
-            let read = rustix::io::read(file, &mut self.block[end..])?;
-            end += read;
-            // Only the end makes a read of this file short.
-            if end < self.block.len() || end >= ENVIRON_MAX_BYTES {
-                return Ok(end);
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a child of this process's own group is wanted"
+    )]
+    fn own_group_this_process_and_init_are_refused_through_a_pidfd_too() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let cases = [
+            (child.id(), Refusal::OwnGroup),
+            (std::process::id(), Refusal::Itself),
+            (1, Refusal::Init),
+            (0, Refusal::Init),
+        ];
+        for (pid, why) in cases {
+            assert_eq!(refusal(pid), Some(why), "{pid}");
+            if let Some(process) = LivingProcess::open(pid).unwrap() {
+                assert_eq!(process.signal(Signal::CONT), Delivery::Refused, "{pid}");
             }
-            self.block.resize(2 * end, 0);
         }
+        let held = LivingProcess::open(child.id()).unwrap().unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(held.signal(Signal::CONT), Delivery::Gone);
     }
 }

@@ -145,6 +145,10 @@ pub struct SweepReport {
     pub stopped: Vec<Stopped>,
     /// Records of spawns that had ended; they were cleared.
     pub cleared: u64,
+    /// Tags of spawns whose shim was killed before it could end its tree. What could be found of
+    /// them was ended; whoever of them had wiped its environment could not be found.
+    #[serde(default)]
+    pub shims_lost: Vec<String>,
     /// What could not be told or read, in words; left as it is.
     pub doubtful: Vec<String>,
     /// How long it took.

@@ -1,7 +1,13 @@
 //! Ends what earlier generations of this install have left, once, when a worker starts.
 //!
-//! Finds by records and by tags; ends by tags alone, through pidfds that were verified. What
-//! cannot be told is reported and left, and so is everything of other installs.
+//! Finds by records and by tags. Ends whom a tag or the child's own recorded identity names, and
+//! their descendants, through pidfds that were verified. What cannot be told is reported and left,
+//! and so is everything of other installs.
+//!
+//! What has neither a tag nor a verified ancestor cannot be found: it wiped its environment, and
+//! its shim was killed before it could end its tree. A shim that ends its tree after its worker's
+//! death removes the record itself, so a record whose shim is gone tells of such a death, and the
+//! report says whose.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -11,9 +17,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 
-use crate::actor::{ANSWER_MAX, end_spawn};
-use crate::control::Tally;
-use crate::ending::{tags_alive, wait_gone};
+use crate::actor::ANSWER_MAX;
+use crate::boot;
+use crate::ending::{Ending, Tagged, Target, end, look_again, tags_alive, wait_gone};
 use crate::errors::chain;
 use crate::identity::{Doubt, ProcessIdentity, Standing};
 use crate::registry::{Listing, SpawnRecord};
@@ -46,6 +52,7 @@ impl Sweep {
         let mut progress = Progress::default();
         progress.report.cleared = look.cleared;
         progress.report.doubtful = look.doubtful;
+        progress.report.shims_lost = look.shims_lost;
         progress.report.took_ms = ms_since(began_at);
         for left in &look.left {
             let session = left.tag.session().to_owned();
@@ -81,17 +88,28 @@ impl Sweep {
 #[derive(Debug)]
 struct Left {
     tag: Tag,
+    /// `None` also for one that is in doubt: it is kept whatever becomes of the processes.
     record: Option<SpawnRecord>,
     /// Its shim, if that is verified to live: it is ending its tree already, since its lifeline
     /// went with its worker.
     shim: Option<ProcessIdentity>,
 }
 
+impl Left {
+    fn tagged(tag: Tag, record: Option<SpawnRecord>) -> Self {
+        let shim = None;
+        Self { tag, record, shim }
+    }
+}
+
 /// What was found at first sight.
 #[derive(Debug, Default)]
 struct Look {
     left: Vec<Left>,
+    /// Records of which nothing was found yet.
+    unfound: Vec<SpawnRecord>,
     cleared: u64,
+    shims_lost: Vec<String>,
     doubtful: Vec<String>,
 }
 
@@ -104,43 +122,28 @@ impl Look {
             Listing::default()
         });
         for (path, problem) in listing.unreadable {
-            look.doubtful.push(format!("{} {problem}", path.display()));
+            match inner.registry.clear_of_earlier_boot(&path) {
+                Ok(true) => look.cleared += 1,
+                Ok(false) | Err(_) => {
+                    let text = format!("{} {problem}", path.display());
+                    look.doubtful.push(text);
+                }
+            }
         }
         // After the records: nobody of an earlier generation starts anything any more, so what a
         // record names and this does not find has ended.
-        let tagged = tags_alive(&|tag| is_earlier(inner, tag)).and_then(|mut tagged| {
-            let mut records = listing.records.iter();
-            if records.any(|record| is_earlier(inner, &record.tag)) {
-                // A record is cleared on the strength of this; one look may miss a process that is
-                // in the middle of an exec.
-                let again = tags_alive(&|tag| is_earlier(inner, tag))?;
-                tagged.tags.extend(again.tags);
-            }
-            Ok(tagged)
-        });
-        let mut tags = match tagged {
-            Ok(tagged) => {
-                if tagged.unverified > 0 {
-                    let count = tagged.unverified;
-                    let text = format!("{count} processes of earlier workers cannot be held");
-                    look.doubtful.push(text);
-                }
-                tagged.tags
-            }
-            Err(error) => {
-                look.doubtful.push(format!("look for processes: {error}"));
-                // Without that look no record can be cleared.
-                return look;
-            }
+        let found = tags_alive(&|tag| is_earlier(inner, tag));
+        let Some(found) = look.or_doubt(found) else {
+            // Without that look no record can be cleared.
+            return look;
         };
+        let mut tags: HashSet<Tag> = found.processes.iter().map(|(_, tag)| tag.clone()).collect();
         for record in listing.records {
             look.judge(inner, record, &mut tags);
         }
-        look.left.extend(tags.into_iter().map(|tag| Left {
-            tag,
-            record: None,
-            shim: None,
-        }));
+        let left = tags.into_iter().map(|tag| Left::tagged(tag, None));
+        look.left.extend(left);
+        look.clear_unfound(inner, &found);
         look
     }
 
@@ -159,30 +162,78 @@ impl Look {
                 shim: record.identity.clone(),
                 record: Some(record),
             }),
-            Standing::Gone if is_tagged => self.left.push(Left {
-                tag,
-                record: Some(record),
-                shim: None,
-            }),
-            Standing::Gone => match inner.registry.remove(&tag) {
-                Ok(()) => self.cleared += 1,
-                Err(error) => self.doubt(&tag, &chain(&error)),
-            },
+            Standing::Gone => {
+                if is_shim_lost(inner, &record) {
+                    self.shims_lost.push(tag.to_string());
+                }
+                match record.leader_standing(&inner.host) {
+                    Some(Standing::Alive) => self.left.push(Left::tagged(tag, Some(record))),
+                    Some(Standing::Unverifiable(doubt)) => {
+                        self.doubt(&tag, &doubt.to_string());
+                        self.left.extend(is_tagged.then(|| Left::tagged(tag, None)));
+                    }
+                    _ if is_tagged => self.left.push(Left::tagged(tag, Some(record))),
+                    _ => self.unfound.push(record),
+                }
+            }
             Standing::Unverifiable(doubt) => {
                 self.doubt(&tag, &doubt.to_string());
                 // Its processes are verified each by itself; only the record is in doubt.
-                self.left.extend(is_tagged.then_some(Left {
-                    tag,
-                    record: None,
-                    shim: None,
-                }));
+                self.left.extend(is_tagged.then(|| Left::tagged(tag, None)));
             }
         }
+    }
+
+    /// Clears the records of which nothing was found, after a second look.
+    fn clear_unfound(&mut self, inner: &Inner, first: &Tagged) {
+        let unfound = std::mem::take(&mut self.unfound);
+        let may_live = |record: &SpawnRecord| !is_of_earlier_boot(record);
+        let missed = if unfound.iter().any(may_live) {
+            let again = look_again(first, &|tag| is_earlier(inner, tag));
+            match self.or_doubt(again) {
+                Some(missed) => missed,
+                None => return,
+            }
+        } else {
+            Vec::new()
+        };
+        let mut missed: HashSet<Tag> = missed.into_iter().map(|(_, tag)| tag).collect();
+        missed.retain(|tag| !self.left.iter().any(|left| left.tag == *tag));
+        for record in unfound {
+            let tag = record.tag.clone();
+            if missed.remove(&tag) {
+                self.left.push(Left::tagged(tag, Some(record)));
+                continue;
+            }
+            match inner.registry.remove(&tag) {
+                Ok(()) => self.cleared += 1,
+                Err(error) => self.doubt(&tag, &chain(&error)),
+            }
+        }
+        let left = missed.into_iter().map(|tag| Left::tagged(tag, None));
+        self.left.extend(left);
+    }
+
+    fn or_doubt<T>(&mut self, looked: io::Result<T>) -> Option<T> {
+        let failed = |error| self.doubtful.push(format!("look for processes: {error}"));
+        looked.map_err(failed).ok()
     }
 
     fn doubt(&mut self, tag: &Tag, problem: &str) {
         self.doubtful.push(format!("record of {tag}: {problem}"));
     }
+}
+
+/// Whether the shim of a record, which is gone, was killed: otherwise it would have removed the
+/// record before it ended. What had a boot of its own ended with that.
+fn is_shim_lost(inner: &Inner, record: &SpawnRecord) -> bool {
+    let had_shim = record.identity.is_some() && !is_of_earlier_boot(record);
+    had_shim && inner.registry.holds(&record.tag)
+}
+
+fn is_of_earlier_boot(record: &SpawnRecord) -> bool {
+    let identity = record.identity.as_ref();
+    identity.is_some_and(|identity| boot::boot_id().is_ok_and(|boot| boot != identity.boot_id))
 }
 
 /// Whether it is of this install, and not of this run.
@@ -210,7 +261,7 @@ async fn end_all(
 ) {
     let mut ending = JoinSet::new();
     for left in left {
-        ending.spawn(end(Arc::clone(&inner), left, began_at));
+        ending.spawn(end_left(Arc::clone(&inner), left, began_at));
     }
     // A task that panicked leaves its session uncleared; the sender goes below, and nobody waits.
     while let Some(ended) = ending.join_next().await {
@@ -223,9 +274,13 @@ async fn end_all(
                     progress.sessions.remove(session);
                 }
             }
-            progress.report.stopped.push(ended.stopped);
-            progress.report.doubtful.extend(ended.doubt);
-            progress.report.took_ms = ms_since(began_at);
+            let report = &mut progress.report;
+            if ended.is_shim_lost {
+                report.shims_lost.push(ended.tag.to_string());
+            }
+            report.stopped.push(ended.stopped);
+            report.doubtful.extend(ended.doubts);
+            report.took_ms = ms_since(began_at);
         });
     }
 }
@@ -233,81 +288,127 @@ async fn end_all(
 struct Ended {
     tag: Tag,
     stopped: Stopped,
-    doubt: Option<String>,
+    is_shim_lost: bool,
+    doubts: Vec<String>,
 }
 
-async fn end(inner: Arc<Inner>, left: Left, began_at: Instant) -> Ended {
+async fn end_left(inner: Arc<Inner>, left: Left, began_at: Instant) -> Ended {
     let Left { tag, record, shim } = left;
     let grace = inner.settings.grace;
     let had_shim = shim.is_some();
+    let mut is_shim_lost = false;
     if let Some(shim) = shim {
-        wait_for_shim(shim, grace + ANSWER_MAX).await;
+        is_shim_lost = wait_for_shim(&inner, shim, record.as_ref(), grace + ANSWER_MAX).await;
     }
-    let swept = end_spawn(tag.clone(), grace).await;
-    let tally = swept.as_ref().copied().unwrap_or_default();
+    let leader = record.as_ref().and_then(|record| record.leader.clone());
+    let swept = end_spawn(tag.clone(), leader, grace).await;
     let command = record.as_ref().map(|record| record.command.clone());
-    let doubt = match &swept {
-        Err(error) => Some(format!("spawn {tag}: {error}")),
-        Ok(_) if tally.untouchable > 0 => Some(format!(
-            "spawn {tag}: {} processes cannot be ended",
-            tally.untouchable
-        )),
-        Ok(_) => settle(inner, record).await,
+    let mut doubts = Vec::new();
+    let (ending, how) = match swept {
+        Ok(ending) => {
+            let how = how(&ending, had_shim);
+            (ending, how)
+        }
+        Err(error) => {
+            doubts.push(format!("spawn {tag}: {error}"));
+            (Ending::default(), StopEnd::Unkillable)
+        }
     };
+    if ending.tally.untouchable > 0 {
+        let count = ending.tally.untouchable;
+        doubts.push(format!("spawn {tag}: {count} processes cannot be ended"));
+        let barred = ending.barred.into_iter();
+        doubts.extend(barred.map(|why| format!("spawn {tag}: {why}")));
+    } else if doubts.is_empty() {
+        doubts.extend(settle(inner, record).await);
+    }
     let stopped = Stopped {
         tag: tag.to_string(),
         command: command.unwrap_or_default(),
         pid: None,
-        end: how(&swept, had_shim),
+        end: how,
         exit_code: None,
         exit_signal: None,
-        killed: tally.killed,
-        untouchable: tally.untouchable,
-        unkillable: Vec::new(),
+        killed: ending.tally.killed,
+        untouchable: ending.tally.untouchable,
+        unkillable: ending.unkillable,
         took_ms: ms_since(began_at),
     };
     Ended {
         tag,
         stopped,
-        doubt,
+        is_shim_lost,
+        doubts,
     }
 }
 
-async fn wait_for_shim(shim: ProcessIdentity, limit: Duration) {
+/// Waits for a shim's end, and tells whether it was killed before it had ended its tree.
+async fn wait_for_shim(
+    inner: &Arc<Inner>,
+    shim: ProcessIdentity,
+    record: Option<&SpawnRecord>,
+    limit: Duration,
+) -> bool {
+    let (inner, record) = (Arc::clone(inner), record.cloned());
+    let waited = spawn_blocking(move || {
+        wait_gone(&shim, limit);
+        let is_gone = shim.check() == Standing::Gone;
+        is_gone && record.is_some_and(|record| is_shim_lost(&inner, &record))
+    });
     // What is alive then is ended by its tag.
-    let _waited = spawn_blocking(move || wait_gone(&shim, limit)).await;
+    waited.await.unwrap_or_default()
 }
 
-/// Clears the record of a spawn of which nothing tagged lives, unless its process still does.
+/// Ends what carries `tag` or is `leader`, and what descends from either, on a blocking thread.
+pub(crate) async fn end_spawn(
+    tag: Tag,
+    leader: Option<ProcessIdentity>,
+    grace: Duration,
+) -> io::Result<Ending> {
+    let ended = spawn_blocking(move || {
+        let target = Target {
+            wanted: &|found| *found == tag,
+            leader: leader.as_ref(),
+        };
+        end(&target, grace)
+    });
+    ended.await.map_err(io::Error::other)?
+}
+
+/// Clears the record of a spawn of which nothing was left to end, unless its shim or the child
+/// still lives.
 async fn settle(inner: Arc<Inner>, record: Option<SpawnRecord>) -> Option<String> {
     let record = record?;
     let settled = spawn_blocking(move || {
         let tag = &record.tag;
-        match standing(&inner, &record) {
-            Standing::Gone => {
+        let leader = record
+            .leader_standing(&inner.host)
+            .unwrap_or(Standing::Gone);
+        let problem = match (standing(&inner, &record), leader) {
+            (Standing::Gone, Standing::Gone) => {
                 let removed = inner.registry.remove(tag);
-                removed
-                    .err()
-                    .map(|error| format!("record of {tag}: {error}"))
+                chain(&removed.err()?)
             }
-            Standing::Alive => Some(format!(
-                "record of {tag}: its process hides its tag and lives"
-            )),
-            Standing::Unverifiable(doubt) => Some(format!("record of {tag}: {doubt}")),
-        }
+            (Standing::Unverifiable(doubt), _) | (_, Standing::Unverifiable(doubt)) => {
+                doubt.to_string()
+            }
+            (Standing::Alive, _) | (_, Standing::Alive) => {
+                "its process hides its tag and lives".to_owned()
+            }
+        };
+        Some(format!("record of {tag}: {problem}"))
     });
     settled
         .await
         .unwrap_or_else(|error| Some(error.to_string()))
 }
 
-fn how(swept: &io::Result<Tally>, had_shim: bool) -> StopEnd {
-    match swept {
-        Ok(tally) if tally.untouchable > 0 => StopEnd::Unkillable,
+fn how(ending: &Ending, had_shim: bool) -> StopEnd {
+    match ending.tally {
+        tally if tally.untouchable > 0 => StopEnd::Unkillable,
         // The shim did it all, and this only watched.
-        Ok(tally) if had_shim && tally.terminated + tally.killed == 0 => StopEnd::Exited,
-        Ok(_) => StopEnd::Swept,
-        Err(_unknown) => StopEnd::Unkillable,
+        tally if had_shim && tally.terminated + tally.killed == 0 => StopEnd::Exited,
+        _ => StopEnd::Swept,
     }
 }
 
