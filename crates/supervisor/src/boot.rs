@@ -18,10 +18,15 @@ pub fn boot_id() -> Result<BootId, BootError> {
     #[cfg(target_os = "linux")]
     {
         const PATH: &str = "/proc/sys/kernel/random/boot_id";
+        // No process sees two boots, and each record of hundreds is asked for its own.
+        static BOOT_ID: std::sync::OnceLock<BootId> = std::sync::OnceLock::new();
+        if let Some(id) = BOOT_ID.get() {
+            return Ok(id.clone());
+        }
         let text = std::fs::read_to_string(PATH).map_err(BootError::Read)?;
         match text.trim() {
             "" => Err(BootError::Empty),
-            id => Ok(BootId(id.to_owned())),
+            id => Ok(BOOT_ID.get_or_init(|| BootId(id.to_owned())).clone()),
         }
     }
     #[cfg(not(target_os = "linux"))]

@@ -14,13 +14,13 @@ use rustix::process::Signal;
 use crate::control::Tally;
 use crate::descent::Descent;
 use crate::identity::ProcessIdentity;
-use crate::living::{Delivery, LivingProcess, Refusal, refusal, wait_any};
+use crate::living::{Delivery, LivingProcess, Refusal, pause, refusal, wait_all};
 use crate::report::Unkillable;
 use crate::tag::Tag;
 use crate::tag_reader::{Reading, TagReader};
 use crate::unkillable::describe;
 
-/// Between two looks for newcomers, when nothing ends meanwhile. A look costs some milliseconds.
+/// Between two looks for newcomers, unless all have ended before. A look costs some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long a process may take to die of SIGKILL before it counts as one that does not.
@@ -78,7 +78,7 @@ pub(crate) fn look_again(
     first: &Tagged,
     wanted: &dyn Fn(&Tag) -> bool,
 ) -> io::Result<Vec<(u32, Tag)>> {
-    wait_any(std::iter::empty(), EMPTY_PAUSE);
+    pause(EMPTY_PAUSE);
     let mut missed = Vec::new();
     let mut reader = TagReader::new()?;
     for pid in reader.pids()? {
@@ -99,7 +99,7 @@ pub(crate) fn look_again(
 pub(crate) fn wait_gone(identity: &ProcessIdentity, limit: Duration) {
     // One that cannot be held is not waited for; what it should have ended is looked for at once.
     if let Ok(Some(process)) = LivingProcess::identified(identity) {
-        wait_any(std::iter::once(&process), limit);
+        wait_all(std::iter::once(&process), limit);
     }
 }
 
@@ -361,13 +361,15 @@ impl Group<'_> {
         self.members.values().all(|member| member.is_denied)
     }
 
+    /// Until it is worth while to look again: when the members known have all ended, or when there
+    /// may be new ones.
     fn wait(&self, limit: Duration) {
-        let limit = match self.is_empty() {
-            true => EMPTY_PAUSE,
-            false => limit.min(LOOK_EVERY),
-        };
+        if self.is_empty() {
+            return pause(EMPTY_PAUSE);
+        }
         let members = self.members.values().filter(|member| !member.is_denied);
-        wait_any(members.map(|member| &member.process), limit);
+        let processes = members.map(|member| &member.process);
+        wait_all(processes, limit.min(LOOK_EVERY));
     }
 
     fn into_ending(mut self) -> Ending {

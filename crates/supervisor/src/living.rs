@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -142,17 +142,33 @@ impl LivingProcess {
     }
 }
 
-/// Blocks until one of `processes` has ended, for `limit` at most.
-pub(crate) fn wait_any<'a>(processes: impl Iterator<Item = &'a LivingProcess>, limit: Duration) {
-    let mut fds: Vec<_> = processes
+/// Blocks until all of `processes` have ended, for `limit` at most.
+pub(crate) fn wait_all<'a>(processes: impl Iterator<Item = &'a LivingProcess>, limit: Duration) {
+    let until = Instant::now() + limit;
+    let mut living: Vec<_> = processes
         .map(|process| PollFd::from_borrowed_fd(process.pidfd.as_fd(), PollFlags::IN))
         .collect();
+    while !living.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || !wait_any(&mut living, left) {
+            return;
+        }
+        living.retain(|process| process.revents().is_empty());
+    }
+}
+
+/// Blocks for `time`. For threads that may block.
+pub(crate) fn pause(time: Duration) {
+    wait_any(&mut [], time);
+}
+
+/// Whether it could be told who of them has ended. The caller looks again in any case.
+fn wait_any(fds: &mut [PollFd<'_>], limit: Duration) -> bool {
     let limit = Timespec {
         tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: limit.subsec_nanos().into(),
     };
-    // The caller looks again in any case.
-    let _interrupted = poll(&mut fds, Some(&limit));
+    poll(fds, Some(&limit)).is_ok()
 }
 
 #[cfg(test)]
