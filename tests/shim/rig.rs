@@ -107,9 +107,20 @@ impl Shim {
         }
     }
 
-    /// The next report; `None` at the socket's end.
+    /// The next report but for answers to orders; `None` at the socket's end.
     #[track_caller]
     pub(super) fn report(&mut self) -> Option<Report> {
+        loop {
+            let report = self.any_report();
+            if report != Some(Report::Stopping) {
+                return report;
+            }
+        }
+    }
+
+    /// The next report; `None` at the socket's end.
+    #[track_caller]
+    pub(super) fn any_report(&mut self) -> Option<Report> {
         let mut line = String::new();
         match self.reports.read_line(&mut line) {
             Ok(0) => None,

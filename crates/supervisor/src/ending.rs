@@ -122,15 +122,6 @@ pub(crate) struct Ending {
     pub(crate) barred: Vec<String>,
 }
 
-/// [`end`] of what carries a tag, for whoever wants no more than the numbers.
-pub(crate) fn end_tagged(wanted: &dyn Fn(&Tag) -> bool, grace: Duration) -> io::Result<Tally> {
-    let target = Target {
-        wanted,
-        leader: None,
-    };
-    end(&target, grace).map(|ending| ending.tally)
-}
-
 /// Ends a target: SIGTERM to all, newcomers too, until `grace` is over; then SIGSTOP until no more
 /// appear, and SIGKILL. Returns when none is left, or when what is left cannot be ended.
 ///

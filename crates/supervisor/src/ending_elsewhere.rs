@@ -49,12 +49,6 @@ pub(crate) struct Ending {
 
 /// # Errors
 /// Always.
-pub(crate) fn end_tagged(_wanted: &dyn Fn(&Tag) -> bool, _grace: Duration) -> io::Result<Tally> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// # Errors
-/// Always.
 pub(crate) fn end(_target: &Target<'_>, _grace: Duration) -> io::Result<Ending> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -39,8 +39,13 @@
 //! ```
 //!
 //! A record is removed when its tree is verified to be empty, and kept when something of it could
-//! not be ended. A shim that is silent for longer than it may be is killed, and what carries the
-//! spawn's tag is ended from here.
+//! not be ended: who that is stays known for as long as it lives. When the worker has died, the
+//! shim removes the record. A shim answers each order at once; one that does not is killed, and
+//! what carries the spawn's tag is ended from here.
+//!
+//! **Every want has a limit.** There are at most so many spawns, started at most so fast, and a
+//! child may be given limits that its shim does not have. What a machine lacks at a start is told
+//! apart from what the program lacks ([`SpawnError`]), and nothing is left behind by either.
 //!
 //! **Output waits, errors do not.** What is not read of a child's standard output stays in the
 //! pipe. Standard error is always read. Both are kept: their ends in memory, all of them in files,
@@ -74,10 +79,13 @@
 //! - [`supervisor`]: the entrance
 //! - [`command`], [`child`], [`report`]: what goes in, what is held, what is said
 //! - `spawn`: what is known of one spawn, and the table of all
-//! - `actor`: the one owner of a spawn, from its intent to its end
+//! - `actor`: the one owner of a spawn, from its intent to its end; `pace`: when it may begin,
+//!   `recorder`: what it leaves on disk, `patience`: how long it waits for its shim
+//! - `spawn_error`: why there is no child; `counters`: what is counted
 //! - `shim`: starts a shim and talks with it; [`control`]: in these words
 //! - `pipe`, `lines`: reading a child; `capture`, `output_file`: keeping what was read
 //! - `living`: a process held by its pidfd; `ending`: finds and ends processes by their tag
+//! - `unkillable`, `survivors`: who could not be ended
 //! - [`sweep`]: ends what earlier generations have left
 //! - `tree`: what a spawn's processes use, for people
 
@@ -87,6 +95,7 @@ mod capture;
 pub mod child;
 pub mod command;
 pub mod control;
+mod counters;
 #[cfg(target_os = "linux")]
 mod descent;
 #[cfg(target_os = "linux")]
@@ -102,13 +111,18 @@ mod lines;
 mod living;
 mod observe;
 mod output_file;
+mod pace;
+mod patience;
 mod pipe;
+mod recorder;
 pub mod registry;
 pub mod report;
 mod shim;
 mod spawn;
+mod spawn_error;
 pub mod step;
 pub mod supervisor;
+mod survivors;
 pub mod sweep;
 pub mod tag;
 #[cfg(target_os = "linux")]
@@ -128,8 +142,9 @@ pub use report::{
     Counts, SpawnInfo, StopEnd, StopReport, Stopped, StreamInfo, SweepReport, TreeProcess,
     Unkillable,
 };
+pub use spawn_error::{Resource, SpawnError};
 pub use step::{Step, StepHook};
-pub use supervisor::{Resource, Settings, SpawnError, Supervisor};
+pub use supervisor::{Settings, Supervisor};
 pub use sweep::Sweep;
 pub use tag::{TAG_VARIABLE, Tag, TagError};
 pub use tier::{Tier, TierReport};

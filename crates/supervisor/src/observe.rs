@@ -45,8 +45,22 @@ pub(crate) fn pid_namespace() -> Option<u64> {
     None
 }
 
+/// Whether the process with `pid` only waits for a processor.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_runnable(_pid: u32) -> bool {
+    false
+}
+
+/// The pid of its parent.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn parent(_pid: u32) -> Option<u32> {
+    None
+}
+
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{has_ended, is_absence, is_own_proc, observe, pid_namespace, read_stat};
+pub(crate) use linux::{
+    has_ended, is_absence, is_own_proc, is_runnable, observe, parent, pid_namespace, read_stat,
+};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -125,6 +139,16 @@ mod linux {
     pub(crate) fn is_own_proc() -> bool {
         let own_pid = std::process::id().to_string();
         fs::read_link("/proc/self").is_ok_and(|target| target == Path::new(&own_pid))
+    }
+
+    /// Whether the process with `pid` only waits for a processor.
+    pub(crate) fn is_runnable(pid: u32) -> bool {
+        read_stat(pid).is_ok_and(|stat| stat.state == b'R')
+    }
+
+    /// The pid of its parent.
+    pub(crate) fn parent(pid: u32) -> Option<u32> {
+        read_stat(pid).ok().map(|stat| stat.parent)
     }
 
     fn inode(pidfd: &OwnedFd) -> Option<u64> {

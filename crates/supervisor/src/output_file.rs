@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use crate::counters::Counter;
+
 /// Bytes that wait for the disk; more is dropped. A disk that stalls for a moment loses nothing of
 /// an ordinary child, and one that hangs takes no more memory than this.
 const PENDING_MAX_BYTES: usize = 256 << 10;
@@ -28,6 +30,8 @@ pub(crate) struct OutputFile {
     pending: Mutex<Pending>,
     /// Locked by blocking threads only.
     writer: Mutex<Writer>,
+    /// Of all files of the supervisor.
+    dropped_in_all: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +53,12 @@ struct Writer {
 
 impl OutputFile {
     /// Opens nothing yet: a stream without output leaves no file.
-    pub(crate) fn new(dir: PathBuf, name: &'static str, max_bytes: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        dir: PathBuf,
+        name: &'static str,
+        max_bytes: u64,
+        dropped_in_all: Counter,
+    ) -> Arc<Self> {
         let writer = Writer {
             dir,
             name,
@@ -59,6 +68,7 @@ impl OutputFile {
         Arc::new(Self {
             pending: Mutex::default(),
             writer: Mutex::new(writer),
+            dropped_in_all,
         })
     }
 
@@ -68,7 +78,7 @@ impl OutputFile {
         let room = PENDING_MAX_BYTES - pending.bytes.len();
         let (fit, over) = bytes.split_at(bytes.len().min(room));
         pending.bytes.extend_from_slice(fit);
-        pending.dropped_bytes += over.len() as u64;
+        self.count_dropped(&mut pending, over.len() as u64);
         if pending.bytes.is_empty() || pending.is_scheduled {
             return;
         }
@@ -109,8 +119,13 @@ impl OutputFile {
                 std::mem::take(&mut pending.bytes)
             };
             let dropped_bytes = writer.write(&bytes);
-            self.lock_pending().dropped_bytes += dropped_bytes;
+            self.count_dropped(&mut self.lock_pending(), dropped_bytes);
         }
+    }
+
+    fn count_dropped(&self, pending: &mut Pending, bytes: u64) {
+        pending.dropped_bytes += bytes;
+        self.dropped_in_all.add(bytes);
     }
 
     fn lock_pending(&self) -> MutexGuard<'_, Pending> {

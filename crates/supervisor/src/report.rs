@@ -1,5 +1,7 @@
 //! What is said about spawns: while they run, and how they were ended.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// One spawn that runs.
@@ -108,6 +110,23 @@ pub struct Unkillable {
     pub wchan: Option<String>,
     /// Whether it may not be signalled: it took other rights.
     pub is_denied: bool,
+}
+
+impl fmt::Display for Unkillable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            pid, name, state, ..
+        } = self;
+        write!(f, "process {pid} ({name}), ")?;
+        if self.is_denied {
+            return f.write_str("which took other rights and may not be signalled");
+        }
+        write!(f, "which does not die: it is in state {state}")?;
+        match &self.wchan {
+            Some(wchan) => write!(f, ", in the kernel's {wchan}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What has happened since the start, and what of it still matters.

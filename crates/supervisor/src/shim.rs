@@ -19,8 +19,9 @@ use tokio::net::unix::pipe::Sender;
 use tokio::process;
 use tokio::time::timeout;
 
-use crate::command::Command;
+use crate::command::{Command, ProcessLimits};
 use crate::control::{HELLO, LINE_MAX_BYTES, Order, Report, Unknown};
+use crate::observe::is_runnable;
 use crate::tag::{TAG_VARIABLE, Tag};
 
 /// Its `argv[0]`.
@@ -79,7 +80,8 @@ pub(crate) struct Started {
     pub(crate) stderr: OwnedFd,
 }
 
-/// Starts a shim and hands it the child's standard input.
+/// Starts a shim and hands it the child's standard input. `record` is the absolute path of the
+/// spawn's record, which the shim removes should the worker have died.
 ///
 /// No `pre_exec`, no user or group: the standard library then takes `posix_spawn`, whose cost does
 /// not grow with the worker's memory.
@@ -88,6 +90,7 @@ pub(crate) fn start(
     command: &Command,
     tag: &Tag,
     grace: Duration,
+    record: &Path,
 ) -> io::Result<Started> {
     let (ours, theirs) = StdUnixStream::pair()?;
     let (stdin_read, stdin_write) = io::pipe()?;
@@ -104,6 +107,9 @@ pub(crate) fn start(
     shim.arg0(NAME)
         .arg("--grace-ms")
         .arg(grace.as_millis().to_string())
+        .arg("--record")
+        .arg(record)
+        .args(limits(&command.limits))
         .arg("--")
         .arg(&command.program)
         .args(&command.args)
@@ -126,6 +132,22 @@ pub(crate) fn start(
         stdout: stdout_read.into(),
         stderr: stderr_read.into(),
     })
+}
+
+/// The limits as the shim's arguments.
+fn limits(limits: &ProcessLimits) -> Vec<String> {
+    let values = [
+        limits.memory_max_bytes.map(|bytes| format!("as={bytes}")),
+        limits.open_files_max.map(|files| format!("nofile={files}")),
+        limits
+            .processes_max
+            .map(|processes| format!("nproc={processes}")),
+        limits.nice.map(|nice| format!("nice={nice}")),
+    ];
+    let given = values.into_iter().flatten();
+    given
+        .flat_map(|value| ["--limit".to_owned(), value])
+        .collect()
 }
 
 fn send_hello(control: &StdUnixStream, stdin: OwnedFd) -> io::Result<()> {
@@ -154,6 +176,11 @@ impl Shim {
     /// Its pid, for as long as it is not waited for.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.process.id()
+    }
+
+    /// Whether it only waits for a processor.
+    pub(crate) fn is_runnable(&self) -> bool {
+        self.pid().is_some_and(is_runnable)
     }
 
     /// The next report; `None` when there will be none: it ended, or says what no shim says.

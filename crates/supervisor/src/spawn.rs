@@ -148,7 +148,11 @@ impl Drop for Hold {
 
 /// Every spawn that is being started, runs, or is being ended.
 #[derive(Debug, Default)]
-pub(crate) struct Table(Mutex<Spawns>);
+pub(crate) struct Table {
+    spawns: Mutex<Spawns>,
+    /// How many there are, for those who wait for room.
+    live: watch::Sender<usize>,
+}
 
 #[derive(Debug, Default)]
 struct Spawns {
@@ -163,15 +167,24 @@ struct Spawns {
 pub(crate) enum Refusal {
     /// Spawns are refused.
     Stopping,
+    /// There are so many already.
+    Full {
+        /// How many.
+        live: usize,
+    },
     /// Another spawn has the tag.
     TagInUse,
 }
 
 impl Table {
-    pub(crate) fn enter(self: &Arc<Self>, spawn: Spawn) -> Result<Entry, Refusal> {
+    pub(crate) fn enter(self: &Arc<Self>, spawn: Spawn, max: usize) -> Result<Entry, Refusal> {
         let mut spawns = self.lock();
         if spawns.refusing {
             return Err(Refusal::Stopping);
+        }
+        let live = spawns.by_tag.len();
+        if live >= max {
+            return Err(Refusal::Full { live });
         }
         let tag = spawn.tag.to_string();
         if spawns.by_tag.contains_key(&tag) {
@@ -179,6 +192,7 @@ impl Table {
         }
         let spawn = Arc::new(spawn);
         spawns.by_tag.insert(tag, Arc::clone(&spawn));
+        self.live.send_replace(live + 1);
         Ok(Entry {
             table: Arc::clone(self),
             spawn,
@@ -193,13 +207,24 @@ impl Table {
         self.lock().by_tag.get(tag).map(Arc::clone)
     }
 
+    pub(crate) fn live(&self) -> usize {
+        *self.live.borrow()
+    }
+
+    /// Waits until there are fewer than `max`.
+    pub(crate) async fn has_room(&self, max: usize) {
+        let mut live = self.live.subscribe();
+        // The sender is this table's own.
+        drop(live.wait_for(|live| *live < max).await);
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Spawn>> {
         self.lock().by_tag.values().map(Arc::clone).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Spawns> {
         // Nothing panics while it is held half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spawns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -214,7 +239,11 @@ pub(crate) struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let tag = self.spawn.tag.to_string();
-        self.table.lock().by_tag.remove(&tag);
+        {
+            let mut spawns = self.table.lock();
+            spawns.by_tag.remove(&tag);
+            self.table.live.send_replace(spawns.by_tag.len());
+        }
         self.spawn.change(|state| state.stage = Stage::Over);
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! The entrance: each call is handed to the part that does it.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +14,19 @@ use crate::boot::host_name;
 use crate::capture::Capture;
 use crate::child::Child;
 use crate::command::Command;
+use crate::counters::Counters;
+use crate::errors::chain;
 use crate::inspect::{self, Fix, Inspection};
 use crate::output_file::OutputFile;
+use crate::pace::Pace;
+use crate::recorder::Recorder;
 use crate::registry::{self, Registry};
-use crate::report::{Counts, SpawnInfo, StopReport, TreeProcess};
+use crate::report::{Counts, SpawnInfo, StopReport, TreeProcess, Unkillable};
 use crate::shim::ShimProgram;
 use crate::spawn::{Refusal, Spawn, Stage, Table};
+use crate::spawn_error::SpawnError;
 use crate::step::{Step, StepHook};
+use crate::survivors::Survivors;
 use crate::sweep::Sweep;
 use crate::tag::Tag;
 use crate::tree;
@@ -62,11 +67,15 @@ pub struct Supervisor {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) settings: Settings,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) recorder: Recorder,
     /// Or why it could not be opened.
     pub(crate) shim: io::Result<ShimProgram>,
     /// This host's name, for records.
     pub(crate) host: String,
+    pub(crate) pace: Pace,
+    pub(crate) counters: Counters,
+    pub(crate) survivors: Survivors,
     table: Arc<Table>,
 }
 
@@ -77,14 +86,18 @@ impl Supervisor {
     /// # Errors
     /// When the registry cannot be opened.
     pub fn open(settings: Settings) -> Result<Self, registry::OpenError> {
-        let registry = Registry::open(&settings.registry_dir)?;
+        let registry = Arc::new(Registry::open(&settings.registry_dir)?);
         let shim = ShimProgram::open(&settings.shim);
         let inner = Inner {
-            settings,
+            recorder: Recorder::new(Arc::clone(&registry)),
             registry,
             shim,
             host: host_name(),
+            pace: Pace::new(settings.spawns_per_s_max),
+            counters: Counters::default(),
+            survivors: Survivors::default(),
             table: Arc::default(),
+            settings,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -116,7 +129,8 @@ impl Supervisor {
         let file = |stream| {
             let dir = command.output_dir.clone()?;
             let max_bytes = self.inner.settings.output_file_max_bytes;
-            Some(OutputFile::new(dir, stream, max_bytes))
+            let dropped = self.inner.counters.output_dropped_bytes.clone();
+            Some(OutputFile::new(dir, stream, max_bytes, dropped))
         };
         let spawn = Spawn::new(
             tag,
@@ -129,10 +143,19 @@ impl Supervisor {
             command: name.clone(),
             source,
         };
+        let children_max = self.inner.settings.children_max;
         // From here on everything belongs to the actor, and this future only waits.
-        let answer = match self.inner.table.enter(spawn) {
+        let answer = match self.inner.table.enter(spawn, children_max) {
             Ok(entry) => actor::start(Arc::clone(&self.inner), entry, command),
             Err(Refusal::Stopping) => return Err(SpawnError::Stopping { command: name }),
+            Err(Refusal::Full { live }) => {
+                self.inner.counters.refused.add(1);
+                return Err(SpawnError::Full {
+                    command: name,
+                    live,
+                    children_max,
+                });
+            }
             Err(Refusal::TagInUse) => {
                 return Err(failed(io::Error::other("another spawn has its tag")));
             }
@@ -140,6 +163,19 @@ impl Supervisor {
         answer
             .await
             .unwrap_or_else(|gone| Err(failed(io::Error::other(gone))))
+    }
+
+    /// Waits until another spawn may be there, after [`SpawnError::Full`]. Others may wait for the
+    /// same. Cancel-safe.
+    pub async fn has_room(&self) {
+        let children_max = self.inner.settings.children_max;
+        self.inner.table.has_room(children_max).await;
+    }
+
+    /// The processes that were started for `session`, could not be ended, and live still. Reads a
+    /// few files of `/proc` if there are any.
+    pub fn unkillable(&self, session: &str) -> Vec<Unkillable> {
+        self.inner.living_survivors(|tag| tag.session() == session)
     }
 
     /// Ends every spawn of `session`, in parallel, and waits for all; those that are just being
@@ -207,12 +243,19 @@ impl Supervisor {
         }
     }
 
-    /// What has happened since the start, and what of it still matters.
+    /// What has happened since the start, and what of it still matters. Reads a few files of
+    /// `/proc` where something could not be ended.
     pub fn counts(&self) -> Counts {
+        let counters = &self.inner.counters;
         Counts {
-            live: self.inner.table.all().len() as u64,
+            live: self.inner.table.live() as u64,
             live_max: self.inner.settings.children_max as u64,
-            ..Counts::default()
+            refused: counters.refused.get(),
+            paced: counters.paced.get(),
+            shims_lost: counters.shims_lost.get(),
+            pipes_leaked: counters.pipes_leaked.get(),
+            output_dropped_bytes: counters.output_dropped_bytes.get(),
+            unkillable: self.inner.living_survivors(|_| true),
         }
     }
 
@@ -240,6 +283,16 @@ impl Inner {
             hook.call(step, tag);
         }
     }
+
+    /// Those that could not be ended and live still; the records of the others go.
+    fn living_survivors(&self, is_wanted: impl Fn(&Tag) -> bool) -> Vec<Unkillable> {
+        for tag in self.survivors.forget_gone() {
+            if let Err(error) = self.registry.remove(&tag) {
+                tracing::warn!(spawn.tag = %tag, error = chain(&error), "a record stays behind");
+            }
+        }
+        self.survivors.of(is_wanted)
+    }
 }
 
 /// `argv[0]` as text, short enough for a record.
@@ -262,84 +315,4 @@ fn now_ms() -> i64 {
 /// The error of everything that needs the shim.
 pub(crate) fn without_shim(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("open {}: {error}", path.display()))
-}
-
-/// What a start needs and may not get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
-    /// EMFILE, ENFILE.
-    Descriptors,
-    /// EAGAIN.
-    Processes,
-    /// ENOMEM.
-    Memory,
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Descriptors => "file descriptors",
-            Self::Processes => "processes",
-            Self::Memory => "memory",
-        })
-    }
-}
-
-/// A child was not started.
-#[derive(Debug, thiserror::Error)]
-pub enum SpawnError {
-    /// The supervisor refuses spawns: the worker is stopping.
-    #[error("start {command}: the worker is stopping")]
-    Stopping {
-        /// `argv[0]`.
-        command: String,
-    },
-    /// As many spawns are there as may be.
-    #[error("start {command}: {live} programs are there, the limit is {children_max}")]
-    Full {
-        /// `argv[0]`.
-        command: String,
-        /// How many are there, those that are being ended too.
-        live: usize,
-        /// [`Settings::children_max`].
-        children_max: usize,
-    },
-    /// The machine, or this user, has no more of something. Nothing was left behind.
-    #[error("start {command}: no {resource} left")]
-    Exhausted {
-        /// `argv[0]`.
-        command: String,
-        /// Of what.
-        resource: Resource,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Its program is not there or may not be run.
-    #[error("start {command}")]
-    Program {
-        /// `argv[0]`.
-        command: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It could not be recorded, so it was not started.
-    #[error("start {command}")]
-    Record {
-        /// `argv[0]`.
-        command: String,
-        /// Why.
-        #[source]
-        source: registry::PutError,
-    },
-    /// Its shim could not be started, or ended before the child ran.
-    #[error("start {command}: its shim did not run")]
-    Shim {
-        /// `argv[0]`.
-        command: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
 }

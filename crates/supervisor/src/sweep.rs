@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 
-use crate::actor::ANSWER_MAX;
 use crate::boot;
 use crate::ending::{Ending, Tagged, Target, end, look_again, tags_alive, wait_gone};
 use crate::errors::chain;
 use crate::identity::{Doubt, ProcessIdentity, Standing};
+use crate::patience::ANSWER_MAX;
 use crate::registry::{Listing, SpawnRecord};
 use crate::report::{StopEnd, Stopped, SweepReport};
 use crate::supervisor::Inner;
@@ -315,6 +315,7 @@ async fn end_left(inner: Arc<Inner>, left: Left, began_at: Instant) -> Ended {
         }
     };
     if ending.tally.untouchable > 0 {
+        inner.survivors.take_found(&tag, &ending.unkillable);
         let count = ending.tally.untouchable;
         doubts.push(format!("spawn {tag}: {count} processes cannot be ended"));
         let barred = ending.barred.into_iter();

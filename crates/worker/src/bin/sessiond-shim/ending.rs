@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::control::Tally;
+use crate::control::Untouchable;
 use crate::tree::{Deed, Tree};
 
 /// Between two looks at first: who is found late was just forked.
@@ -68,13 +68,13 @@ impl Ending {
 
     /// Does what is due. `has_reaped`: somebody has died since the last time.
     ///
-    /// Returns the tally once nothing more can be done about those that are left.
+    /// Returns who is left once nothing more can be done about them.
     pub(crate) fn advance(
         &mut self,
         tree: &mut Tree,
         now: Instant,
         has_reaped: bool,
-    ) -> Option<Tally> {
+    ) -> Option<Vec<Untouchable>> {
         if self.killing.is_none() && now >= self.kill_at {
             self.killing = Some(Killing {
                 give_up_at: now + UNTOUCHABLE_AFTER,
@@ -88,8 +88,7 @@ impl Ending {
                 killing.give_up_at = (now + UNTOUCHABLE_AFTER).min(killing.give_up_at_last);
             }
             if now >= killing.give_up_at {
-                tree.tally.untouchable = tree.scan(Deed::Look).alive.max(1);
-                return Some(tree.tally);
+                return Some(tree.give_up());
             }
         }
         if has_reaped {

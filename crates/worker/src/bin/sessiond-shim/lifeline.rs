@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recv, recvmsg,
+    send,
 };
 
 use crate::control::{HELLO, LINE_MAX_BYTES, Order, Report};
@@ -33,7 +34,7 @@ impl Lifeline {
     /// Waits for the byte that brings the child's stdin. `None`: the socket has ended instead.
     ///
     /// # Errors
-    /// `EPROTO`: something else came.
+    /// `EMFILE`: no descriptor was left for it. `EPROTO`: something else came.
     pub(crate) fn receive_hello(&mut self) -> Result<Option<OwnedFd>, Errno> {
         let mut byte = [0];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -54,6 +55,9 @@ impl Lifeline {
         };
         if received.bytes == 0 {
             return Ok(None);
+        }
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(Errno::MFILE);
         }
         let child_stdin = attached.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
@@ -95,6 +99,13 @@ impl Lifeline {
             }
             return None;
         }
+    }
+
+    /// Whether the worker is dead, now.
+    pub(crate) fn is_over(&mut self) -> bool {
+        // Orders that have come before its end change nothing any more.
+        while self.next_order().is_some() {}
+        self.has_ended
     }
 
     /// Tells the worker. When it is gone there is nobody to tell, and the work goes on.

@@ -12,6 +12,9 @@
 //!                                 report, exit                                     report, exit
 //! ```
 //!
+//! The worker forgets a spawn's record on disk once its tree has ended. When the worker has died
+//! meanwhile the shim does that, so that nothing of the spawn is left at all.
+//!
 //! Reading order: `start` (what the shim makes of itself, and the child), `lifeline` (the socket),
 //! `watch` (the loop), `ending` (TERM, STOP, KILL and when), `tree` over `proc` (who belongs to
 //! it). It is kept small, since it runs as often as children do: no runtime, no periodic wake-up.
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
     use options::Options;
 
     let Some(options) = Options::parse(std::env::args_os().skip(1)) else {
-        eprintln!("usage: sessiond-shim --grace-ms N -- PROGRAM ARGS... (started by sessiond)");
+        eprintln!("usage: {} (started by sessiond)", options::USAGE);
         return ExitCode::from(EXIT_USAGE);
     };
     start::leave_worker();
@@ -58,30 +61,54 @@ fn main() -> ExitCode {
     let child_stdin = match lifeline.receive_hello() {
         Ok(Some(child_stdin)) => child_stdin,
         // The worker is gone, or has changed its mind.
-        Ok(None) => return ExitCode::SUCCESS,
+        Ok(None) => {
+            forget(&options, &mut lifeline);
+            return ExitCode::SUCCESS;
+        }
         Err(error) => {
             eprintln!("sessiond-shim: descriptor 0 is no control socket: {error}");
+            // If it is one, the worker wants to know.
+            lifeline.report(Report::Failed {
+                errno: error.raw_os_error(),
+            });
             return ExitCode::from(EXIT_USAGE);
         }
     };
     let started = start::signals().and_then(|signals| {
-        let leader = start::child(&options.arguments, &child_stdin)?;
+        let leader = start::child(&options, &child_stdin)?;
         Ok((signals, leader))
     });
     drop(child_stdin);
-    match started {
+    let is_empty = match started {
         Ok((signals, leader)) => {
             start::let_go_of_output(&lifeline);
             lifeline.report(Report::Started {
                 pid: leader.as_raw_pid().unsigned_abs(),
             });
-            watch::until_gone(lifeline, &signals, leader, options.grace);
+            watch::until_gone(&mut lifeline, &signals, leader, options.grace)
         }
-        Err(errno) => lifeline.report(Report::Failed {
-            errno: errno.raw_os_error(),
-        }),
+        Err(errno) => {
+            lifeline.report(Report::Failed {
+                errno: errno.raw_os_error(),
+            });
+            true
+        }
+    };
+    if is_empty {
+        forget(&options, &mut lifeline);
     }
     ExitCode::SUCCESS
+}
+
+/// Removes the record of a spawn of which nothing runs, if nobody else is there to do so.
+#[cfg(target_os = "linux")]
+fn forget(options: &options::Options, lifeline: &mut lifeline::Lifeline) {
+    if let Some(record) = &options.record
+        && lifeline.is_over()
+    {
+        // A record that resists costs the next start a look at processes that have ended.
+        std::fs::remove_file(record).ok();
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

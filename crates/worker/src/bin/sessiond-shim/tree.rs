@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
-use crate::control::Tally;
+use crate::control::{Tally, UNTOUCHABLE_MAX, Untouchable};
 use crate::proc::{Process, Stat, all_by_parent};
 
 /// The most processes that one scan visits; who is beyond is found when these are gone.
@@ -69,9 +69,13 @@ struct Member {
     pid: Pid,
     /// Tells it from an earlier one with its pid.
     start_ticks: u64,
+    /// Its state at the latest scan, as `/proc` has it; `?` without `/proc`.
+    state: u8,
     asked: bool,
     stopped: bool,
     killed: bool,
+    /// Whether it may not be killed.
+    denied: bool,
 }
 
 impl Tree {
@@ -125,6 +129,7 @@ impl Tree {
                 .ok()
                 .filter(|known| known.start_ticks == stat.start_ticks)
                 .unwrap_or_else(|| Member::new(pid, stat.start_ticks));
+            member.state = stat.state;
             let send = |signal| process.signal(signal);
             let is_new = member.treat(deed, stat.is_stopped(), &mut self.tally, send);
             found.alive += 1;
@@ -134,6 +139,14 @@ impl Tree {
         self.members
             .sort_unstable_by_key(|member| member.pid.as_raw_pid());
         found
+    }
+
+    /// Looks once more, counts those that live in spite of everything, and names some of them.
+    pub(crate) fn give_up(&mut self) -> Vec<Untouchable> {
+        // Nobody seen is somebody all the same: otherwise the shim would be done.
+        self.tally.untouchable = self.scan(Deed::Look).alive.max(1);
+        let named = self.members.iter().take(UNTOUCHABLE_MAX);
+        named.map(Member::untouchable).collect()
     }
 
     /// The process that has this pid, if it lives and belongs to the tree.
@@ -184,9 +197,20 @@ impl Member {
         Self {
             pid,
             start_ticks,
+            state: b'?',
             asked: false,
             stopped: false,
             killed: false,
+            denied: false,
+        }
+    }
+
+    fn untouchable(&self) -> Untouchable {
+        Untouchable {
+            pid: self.pid.as_raw_pid().unsigned_abs(),
+            start_ticks: self.start_ticks,
+            state: char::from(self.state),
+            is_denied: self.denied,
         }
     }
 
@@ -218,8 +242,9 @@ impl Member {
             }
             Deed::Kill => {
                 let is_new = !std::mem::replace(&mut self.killed, true);
-                if send(Signal::KILL).is_ok() && is_new {
-                    tally.killed += 1;
+                match send(Signal::KILL) {
+                    Ok(()) => tally.killed += u32::from(is_new),
+                    Err(error) => self.denied = error == Errno::PERM,
                 }
                 is_new
             }

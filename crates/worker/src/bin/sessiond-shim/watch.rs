@@ -26,7 +26,13 @@ struct Reaped {
 }
 
 /// Returns when the tree is empty, or when nothing more can be done about it; that was reported.
-pub(crate) fn until_gone(mut lifeline: Lifeline, signals: &SignalFd, leader: Pid, grace: Duration) {
+/// Whether it is empty.
+pub(crate) fn until_gone(
+    lifeline: &mut Lifeline,
+    signals: &SignalFd,
+    leader: Pid,
+    grace: Duration,
+) -> bool {
     let mut tree = Tree::new(leader);
     let mut ending: Option<Ending> = None;
     loop {
@@ -38,24 +44,25 @@ pub(crate) fn until_gone(mut lifeline: Lifeline, signals: &SignalFd, leader: Pid
         }
         if reaped.all {
             lifeline.report(Report::Gone(tree.tally));
-            return;
+            return true;
         }
         let given_up = ending
             .as_mut()
             .and_then(|ending| ending.advance(&mut tree, Instant::now(), reaped.any));
-        if let Some(tally) = given_up {
-            lifeline.report(Report::Gone(tally));
-            return;
+        if let Some(untouchables) = given_up {
+            for untouchable in untouchables {
+                lifeline.report(Report::Untouchable(untouchable));
+            }
+            lifeline.report(Report::Gone(tree.tally));
+            return false;
         }
-        wait_for_event(
-            &lifeline,
-            signals,
-            ending.as_ref().map(Ending::next_look_at),
-        );
+        wait_for_event(lifeline, signals, ending.as_ref().map(Ending::next_look_at));
         if has_stop_signal(signals) {
             end(&mut ending, grace);
         }
         while let Some(Order::Stop { grace_ms }) = lifeline.next_order() {
+            // Before the work that follows from it, which takes its time with a large tree.
+            lifeline.report(Report::Stopping);
             end(&mut ending, options::grace(grace_ms));
         }
         if lifeline.has_ended {
