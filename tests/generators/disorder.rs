@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use sessiond::generator::{CloseReason, IdleEnd};
+use sessiond::generator::{CloseReason, IdleEnd, OpenErrorKind};
 
 use super::stage::{Stage, done, failed};
 use crate::support::{LIMIT, wait_until};
@@ -175,7 +175,7 @@ async fn program_that_does_not_become_ready_is_told_apart_and_ended() {
     let check = async |script: &str, expected: &str, is_final: bool| {
         let error = stage.refused(script).await;
         assert_eq!(
-            (&*error.reason, error.is_final),
+            (&*error.reason, error.kind == OpenErrorKind::Final),
             (expected, is_final),
             "{script}"
         );
@@ -212,7 +212,7 @@ async fn program_that_does_not_become_ready_is_told_apart_and_ended() {
     let said = r#"trap '' TERM; while sleep 0.05; do echo '{"type":"progress"}'; done"#;
     let error = stage.refused(said).await;
     assert_eq!(error.reason, format!("no progress for 0.2 s, {before}"));
-    assert!(!error.is_final);
+    assert!(error.kind != OpenErrorKind::Final);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,7 +236,7 @@ async fn program_that_cannot_be_run_is_not_tried_again() {
         let Err(error) = stage.open_command(command, None).await else {
             panic!("{command} became ready");
         };
-        assert!(error.is_final, "{error}");
+        assert_eq!(error.kind, OpenErrorKind::Final, "{error}");
         let start = format!("start {command}: ");
         assert!(error.reason.starts_with(&start), "{error}");
         // Its shim may take a moment more.
@@ -246,7 +246,7 @@ async fn program_that_cannot_be_run_is_not_tried_again() {
     stage.supervisor.refuse_spawns();
     let error = stage.refused("ready").await;
     assert!(
-        !error.is_final,
+        error.kind != OpenErrorKind::Final,
         "the worker stops, the program is sound: {error}"
     );
 }

@@ -100,6 +100,10 @@ impl Processes for SessionProcesses {
         Box::pin(async { reaping.await.stopped })
     }
 
+    async fn has_room(&self) {
+        self.supervisor.has_room().await;
+    }
+
     async fn forget(&self, session: SessionId) {
         let dir = output_dir(&self.home, session);
         match tokio::fs::remove_dir_all(&dir).await {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
+use sessiond_supervisor::ProcessLimits;
 
 use crate::wire::environment::WORKER_PATH;
 
@@ -16,6 +17,8 @@ pub struct Program {
     pub words: Vec<String>,
     /// Its environment besides the basic variables.
     pub env: BTreeMap<String, String>,
+    /// What it may use.
+    pub limits: ProcessLimits,
 }
 
 /// Programs whose first argument says what they are, without version numbers.
@@ -68,6 +71,7 @@ pub(super) fn program(
     command: &str,
     name: &str,
     env: &BTreeMap<String, String>,
+    limits: ProcessLimits,
 ) -> Option<Program> {
     let words = words(command)?;
     let name = match name {
@@ -78,6 +82,7 @@ pub(super) fn program(
         name,
         words,
         env: env.clone(),
+        limits,
     })
 }
 
@@ -122,10 +127,18 @@ mod tests {
 
     use super::*;
 
+    const NO_LIMITS: ProcessLimits = ProcessLimits {
+        memory_max_bytes: None,
+        open_files_max: None,
+        processes_max: None,
+        nice: None,
+    };
+
     #[test]
     fn program_is_called_by_its_file_or_by_the_script_it_interprets() {
         let check = |command: &str, expected: &str| {
-            let found = program(command, "", &BTreeMap::new()).map(|program| program.name);
+            let found =
+                program(command, "", &BTreeMap::new(), NO_LIMITS).map(|program| program.name);
             assert_eq!(found.as_deref(), Some(expected), "{command}");
         };
         check("/opt/notes --model small", "notes");
@@ -135,9 +148,9 @@ mod tests {
         check("node", "node");
         check("python3 -", "python3");
         check("shell-notes a", "shell-notes");
-        let named = program("python3 a.py", "mine", &BTreeMap::new());
+        let named = program("python3 a.py", "mine", &BTreeMap::new(), NO_LIMITS);
         assert_eq!(named.map(|program| program.name).as_deref(), Some("mine"));
-        assert_eq!(program("", "mine", &BTreeMap::new()), None);
+        assert_eq!(program("", "mine", &BTreeMap::new(), NO_LIMITS), None);
     }
 
     #[test]
@@ -147,7 +160,7 @@ mod tests {
         let dir_path = dir.path().display().to_string();
         let missing = |command: &str, path: Option<&str>| {
             let env = path.map(|path| ("PATH".to_owned(), path.to_owned()));
-            let program = program(command, "", &env.into_iter().collect());
+            let program = program(command, "", &env.into_iter().collect(), NO_LIMITS);
             program.expect("a program").missing()
         };
         let whole = file.display().to_string();

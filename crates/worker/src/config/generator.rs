@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use sessiond_queue::types::Session;
+use sessiond_supervisor::ProcessLimits;
 use toml::Value;
 
 use super::command::{self, Program};
@@ -20,6 +21,14 @@ pub struct Generator {
     pub name: String,
     /// Its environment besides the basic variables.
     pub env: BTreeMap<String, String>,
+    /// Address space of each process of a program; 0: no limit.
+    pub memory_max_bytes: u64,
+    /// Open descriptors of each; 0: no limit.
+    pub open_files_max: u64,
+    /// Processes and threads of the whole user; 0: no limit.
+    pub processes_max: u64,
+    /// Added to their niceness.
+    pub nice: u32,
     /// Exceptions; the first that fits counts.
     pub rule: Vec<Rule>,
     /// Programs that run at once.
@@ -67,7 +76,22 @@ pub struct Rule {
     /// In place of the section's.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// In place of the section's.
+    pub memory_max_bytes: Option<u64>,
+    /// In place of the section's.
+    pub open_files_max: Option<u64>,
+    /// In place of the section's.
+    pub processes_max: Option<u64>,
+    /// In place of the section's.
+    pub nice: Option<u32>,
 }
+
+/// The least address space that a program is started in: below it most cannot even load.
+const MEMORY_MIN_BYTES: u64 = 16 << 20;
+/// The least descriptors: three of its own, and some to load itself.
+const OPEN_FILES_MIN: u64 = 16;
+/// The greatest niceness there is.
+const NICE_MAX: u64 = 19;
 
 impl Generator {
     /// The program that works `session`; `None`: the digest does.
@@ -78,9 +102,29 @@ impl Generator {
             .iter()
             .find(|rule| rule.fits(&session.agent, project))
         {
-            Some(rule) => command::program(&rule.command, &rule.name, &rule.env),
-            None => command::program(&self.command, &self.name, &self.env),
+            Some(rule) => self.program_of_rule(rule),
+            None => self.program_of_section(),
         }
+    }
+
+    fn program_of_section(&self) -> Option<Program> {
+        let limits = limits(
+            self.memory_max_bytes,
+            self.open_files_max,
+            self.processes_max,
+            self.nice,
+        );
+        command::program(&self.command, &self.name, &self.env, limits)
+    }
+
+    fn program_of_rule(&self, rule: &Rule) -> Option<Program> {
+        let limits = limits(
+            rule.memory_max_bytes.unwrap_or(self.memory_max_bytes),
+            rule.open_files_max.unwrap_or(self.open_files_max),
+            rule.processes_max.unwrap_or(self.processes_max),
+            rule.nice.unwrap_or(self.nice),
+        );
+        command::program(&rule.command, &rule.name, &rule.env, limits)
     }
 
     /// The names of all programs that may work, each once, in the order of the configuration.
@@ -96,10 +140,10 @@ impl Generator {
 
     /// The programs that may work, each with the name of the value that says so.
     pub fn programs(&self) -> Vec<(String, Program)> {
-        let section = command::program(&self.command, &self.name, &self.env);
+        let section = self.program_of_section();
         let section = section.map(|program| ("generator.command".to_owned(), program));
         let rules = self.rule.iter().enumerate().filter_map(|(n, rule)| {
-            let program = command::program(&rule.command, &rule.name, &rule.env)?;
+            let program = self.program_of_rule(rule)?;
             Some((format!("generator.rule[{n}].command"), program))
         });
         section.into_iter().chain(rules).collect()
@@ -122,6 +166,13 @@ impl Generator {
     pub(super) fn problem(&self) -> Option<(String, String)> {
         let section = problem_of("generator", &self.command, &self.env);
         section
+            .or_else(|| {
+                limit_problem([
+                    ("generator.memory_max_bytes", Some(self.memory_max_bytes)),
+                    ("generator.open_files_max", Some(self.open_files_max)),
+                    ("generator.nice", Some(self.nice.into())),
+                ])
+            })
             .or_else(|| {
                 let mut rules = self.rule.iter().enumerate();
                 rules.find_map(|(n, rule)| rule.problem(&format!("generator.rule[{n}]")))
@@ -174,6 +225,13 @@ fn given_rule_problem(name: &str, rule: &Value) -> Option<(String, String)> {
             ("agent" | "project" | "command" | "name", value) => {
                 Some((full, must_be("a string", value)))
             }
+            (
+                "memory_max_bytes" | "open_files_max" | "processes_max" | "nice",
+                Value::Integer(number),
+            ) => (*number < 0).then(|| (full, "must not be negative".to_owned())),
+            ("memory_max_bytes" | "open_files_max" | "processes_max" | "nice", value) => {
+                Some((full, must_be("an integer", value)))
+            }
             _ => Some((full, "is not a name it knows".to_owned())),
         }
     })
@@ -203,6 +261,34 @@ fn problem_of(
     Some((format!("{name}.env"), format!("may not set {variable:?}")))
 }
 
+/// Limits as a program gets them: 0 is none.
+fn limits(memory: u64, open_files: u64, processes: u64, nice: u32) -> ProcessLimits {
+    let limit = |value: u64| (value > 0).then_some(value);
+    ProcessLimits {
+        memory_max_bytes: limit(memory),
+        open_files_max: limit(open_files),
+        processes_max: limit(processes),
+        nice: i32::try_from(nice).ok().filter(|nice| *nice > 0),
+    }
+}
+
+/// What is wrong with limits, given as address space, descriptors and niceness with their names.
+fn limit_problem(given: [(&str, Option<u64>); 3]) -> Option<(String, String)> {
+    let [memory, open_files, nice] = given;
+    let too_small = |(name, value): (&str, Option<u64>), min: u64| {
+        let is_wrong = value.is_some_and(|value| (1..min).contains(&value));
+        let problem = || format!("must be 0, which is no limit, or at least {min}");
+        is_wrong.then(|| (name.to_owned(), problem()))
+    };
+    too_small(memory, MEMORY_MIN_BYTES)
+        .or_else(|| too_small(open_files, OPEN_FILES_MIN))
+        .or_else(|| {
+            let (name, value) = nice;
+            let is_wrong = value.is_some_and(|value| value > NICE_MAX);
+            is_wrong.then(|| (name.to_owned(), format!("must be at most {NICE_MAX}")))
+        })
+}
+
 impl Rule {
     fn problem(&self, name: &str) -> Option<(String, String)> {
         if self.agent.is_none() && self.project.is_none() {
@@ -215,7 +301,13 @@ impl Rule {
             let problem = "must be an absolute path; ~ and variables are not expanded";
             return Some((format!("{name}.project"), problem.to_owned()));
         }
-        problem_of(name, &self.command, &self.env)
+        problem_of(name, &self.command, &self.env).or_else(|| {
+            limit_problem([
+                (&format!("{name}.memory_max_bytes"), self.memory_max_bytes),
+                (&format!("{name}.open_files_max"), self.open_files_max),
+                (&format!("{name}.nice"), self.nice.map(u64::from)),
+            ])
+        })
     }
 
     fn fits(&self, agent: &str, project: Option<&str>) -> bool {
@@ -253,6 +345,10 @@ mod tests {
             command: String::new(),
             name: String::new(),
             env: BTreeMap::new(),
+            memory_max_bytes: None,
+            open_files_max: None,
+            processes_max: None,
+            nice: None,
         };
         assert!(rule(None, None).fits("codex", None));
         assert!(rule(Some("codex"), None).fits("codex", Some("/a")));

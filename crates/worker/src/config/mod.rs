@@ -319,6 +319,14 @@ impl Config {
             ),
             ("generator.breaker_base_ms", self.generator.breaker_base_ms),
             (
+                "supervisor.children_max",
+                self.supervisor.children_max as u64,
+            ),
+            (
+                "supervisor.spawns_per_s_max",
+                u64::from(self.supervisor.spawns_per_s_max),
+            ),
+            (
                 "supervisor.output_file_max_bytes",
                 self.supervisor.output_file_max_bytes,
             ),
@@ -330,6 +338,21 @@ impl Config {
             if value == 0 {
                 return Err(invalid(name, "must be at least 1"));
             }
+        }
+        let (children, generators) = (self.supervisor.children_max, self.generator.generators_max);
+        if children < generators {
+            // Whichever of the two was given is the one to be mended.
+            let (name, problem) = match origins.contains_key("supervisor.children_max") {
+                true => (
+                    "supervisor.children_max",
+                    format!("must be at least generator.generators_max, which is {generators}"),
+                ),
+                false => (
+                    "generator.generators_max",
+                    format!("must be at most supervisor.children_max, which is {children}"),
+                ),
+            };
+            return Err(invalid(name, &problem));
         }
         if let Some((name, problem)) = self.generator.problem() {
             return Err(invalid(&name, &problem));
@@ -481,6 +504,8 @@ fn check_value(name: &str, value: &Value, origin: &str) -> Result<(), ConfigErro
         Value::Integer(number) if name == "http.port" && *number > 65_535 => {
             Err(invalid(origin, name, "must be at most 65535"))
         }
+        // The one value that may well be larger.
+        Value::Integer(_) if name == "generator.memory_max_bytes" => Ok(()),
         Value::Integer(number) if *number > i64::from(u32::MAX) => {
             Err(invalid(origin, name, "must be at most 4294967295"))
         }

@@ -21,7 +21,7 @@ fn environment_goes_before_file_and_file_before_default() {
 
 #[test]
 fn bad_values_name_the_field_and_its_limit() {
-    let cases: [(&str, &str); 16] = [
+    let cases: [(&str, &str); 26] = [
         (
             "[[generator.rule]]\nproject = \"~/work\"\n",
             "generator.rule[0].project must be an absolute path",
@@ -73,6 +73,46 @@ fn bad_values_name_the_field_and_its_limit() {
         ("[queue]\nattempt_max = -1\n", "must not be negative"),
         ("[rehearsal]\nfail_class = \"x\"\n", "retry, poison"),
         ("[log]\nfilter = \"a=b=c\"\n", "log.filter is not a filter"),
+        (
+            "[generator]\nnice = 20\n",
+            "generator.nice must be at most 19",
+        ),
+        (
+            "[generator]\nopen_files_max = 15\n",
+            "generator.open_files_max must be 0, which is no limit, or at least 16",
+        ),
+        (
+            "[generator]\nmemory_max_bytes = 16777215\n",
+            "generator.memory_max_bytes must be 0, which is no limit, or at least 16777216",
+        ),
+        (
+            "[[generator.rule]]\nagent = \"a\"\nnice = 20\n",
+            "generator.rule[0].nice must be at most 19",
+        ),
+        (
+            "[[generator.rule]]\nagent = \"a\"\nnice = -1\n",
+            "generator.rule[0].nice must not be negative",
+        ),
+        (
+            "[[generator.rule]]\nagent = \"a\"\nmemory_max_bytes = \"1G\"\n",
+            "generator.rule[0].memory_max_bytes must be an integer, not a string",
+        ),
+        (
+            "[supervisor]\nchildren_max = 3\n",
+            "supervisor.children_max must be at least generator.generators_max, which is 4",
+        ),
+        (
+            "[generator]\ngenerators_max = 65\n",
+            "generator.generators_max must be at most supervisor.children_max, which is 64",
+        ),
+        (
+            "[supervisor]\nchildren_max = 0\n",
+            "supervisor.children_max must be at least 1",
+        ),
+        (
+            "[supervisor]\nspawns_per_s_max = 0\n",
+            "supervisor.spawns_per_s_max must be at least 1",
+        ),
     ];
     for (text, wanted) in cases {
         let error = load(text, &[]).expect_err(text);
@@ -148,4 +188,22 @@ fn defaults_are_those_of_the_queue() {
     (for_ever.queue.done_kept_days, for_ever.queue.done_kept_max) = (0, 0);
     (for_ever.queue.dead_kept_days, for_ever.queue.dead_kept_max) = (0, 0);
     assert_eq!(for_ever.retention(), Retention::default());
+}
+
+#[test]
+fn rule_has_the_limits_of_the_section_but_for_those_it_names() {
+    let text = "[generator]\nmemory_max_bytes = 8589934592\nnice = 5\n\
+                [[generator.rule]]\nagent = \"a\"\ncommand = \"/a\"\nnice = 0\nopen_files_max = 64\n";
+    let config = load(text, &[]).expect("a configuration");
+    let programs = config.generator.programs();
+    let [(_, program)] = programs.as_slice() else {
+        panic!("{programs:?}");
+    };
+    let expected = sessiond_supervisor::ProcessLimits {
+        memory_max_bytes: Some(8 << 30),
+        open_files_max: Some(64),
+        processes_max: None,
+        nice: None,
+    };
+    assert_eq!(program.limits, expected);
 }

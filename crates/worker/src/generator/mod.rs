@@ -59,17 +59,30 @@ pub struct About {
     pub pid: Option<u32>,
 }
 
-/// A generator did not become ready. The attempt is given back and a restart is counted.
+/// A generator did not become ready. The attempt is given back.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct OpenError {
     /// What failed, for people: how it ended and the last line of its standard error.
     pub reason: String,
-    /// Whether trying again is of no use before something is mended: its program is missing or
-    /// may not be run.
-    pub is_final: bool,
-    /// Whether the worker is stopping, which says nothing of the generator.
-    pub is_stopping: bool,
+    /// What follows from it.
+    pub kind: OpenErrorKind,
+}
+
+/// What follows from a generator that did not become ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenErrorKind {
+    /// Another start may succeed. It is counted as a restart.
+    Again,
+    /// No start will succeed before something is mended: its program is missing or may not be run,
+    /// or an earlier one could not be ended.
+    Final,
+    /// The machine lacks something for now, which says nothing of the generator.
+    Lacking,
+    /// As many programs are there as may be: another start is of use when one of them has ended.
+    Full,
+    /// The worker is stopping, or the session is being closed.
+    Stopping,
 }
 
 /// Why a waiting generator is not to be given a message any more.

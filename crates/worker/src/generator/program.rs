@@ -18,10 +18,10 @@ use async_trait::async_trait;
 use sessiond_queue::ids::SessionId;
 use sessiond_queue::store::Store;
 use sessiond_queue::types::{NewResult, ResultFilter, Session};
-use sessiond_supervisor::{Command, ProcessLimits, SpawnError, Supervisor};
+use sessiond_supervisor::{Command, SpawnError, Supervisor, Unkillable};
 
 use self::running::{Patience, Running};
-use super::{DigestFactory, Generator, GeneratorFactory, Kind, OpenError, protocol};
+use super::{DigestFactory, Generator, GeneratorFactory, Kind, OpenError, OpenErrorKind, protocol};
 use crate::config;
 use crate::errors::chain;
 
@@ -79,7 +79,7 @@ impl ProgramFactory {
             cwd: self.settings.home.clone(),
             output_dir: Some(output_dir(&self.settings.home, session.id)),
             line_max_bytes: self.settings.generator.line_max_bytes,
-            limits: ProcessLimits::default(),
+            limits: program.limits,
         }
     }
 
@@ -127,6 +127,10 @@ impl GeneratorFactory for ProgramFactory {
         let Some(program) = self.settings.generator.program_of(session) else {
             return self.digest.open(session, checkpoint).await;
         };
+        let survivors = self.supervisor.unkillable(&session.id.to_string());
+        if let Some(survivor) = survivors.first() {
+            return Err(not_alone(survivor));
+        }
         let recent = self.recent_results(session.id).await?;
         let open = protocol::open(session, checkpoint.as_deref(), &recent).map_err(|error| {
             // The store holds what a generator sent, and that was JSON.
@@ -141,24 +145,19 @@ impl GeneratorFactory for ProgramFactory {
             progress: Duration::from_millis(limits.progress_timeout_ms),
             stop: self.settings.stop_wait,
         };
-        let running = Running::open(child, session.id, program.name, patience, &open).await?;
+        let running = Running::open(child, session.id, &program, patience, &open).await?;
         Ok(Box::new(running))
     }
 }
 
 /// A program was not started.
 fn not_started(error: &SpawnError, program: &config::Program) -> OpenError {
-    let is_final = match error {
-        // A machine without memory or processes to spare says so here as well, but that passes.
-        SpawnError::Program { source, .. } => !matches!(
-            source.kind(),
-            io::ErrorKind::OutOfMemory | io::ErrorKind::WouldBlock
-        ),
-        SpawnError::Stopping { .. }
-        | SpawnError::Full { .. }
-        | SpawnError::Exhausted { .. }
-        | SpawnError::Record { .. }
-        | SpawnError::Shim { .. } => false,
+    let kind = match error {
+        SpawnError::Program { .. } => OpenErrorKind::Final,
+        SpawnError::Exhausted { .. } => OpenErrorKind::Lacking,
+        SpawnError::Full { .. } => OpenErrorKind::Full,
+        SpawnError::Stopping { .. } | SpawnError::Ended { .. } => OpenErrorKind::Stopping,
+        SpawnError::Record { .. } | SpawnError::Shim { .. } => OpenErrorKind::Again,
     };
     let mut reason = chain(error);
     if let SpawnError::Program { source, .. } = error
@@ -169,10 +168,18 @@ fn not_started(error: &SpawnError, program: &config::Program) -> OpenError {
         let path = program.search_path();
         reason.push_str(&format!("; it was looked for in {path} and nowhere else"));
     }
+    OpenError { reason, kind }
+}
+
+/// Something of an earlier program of the session lives on. Two would work on one session, and a
+/// third after them, until the machine is full of such.
+fn not_alone(survivor: &Unkillable) -> OpenError {
     OpenError {
-        reason,
-        is_final,
-        is_stopping: matches!(error, SpawnError::Stopping { .. }),
+        reason: format!(
+            "an earlier program of this session could not be ended, so no other is started: \
+             {survivor}"
+        ),
+        kind: OpenErrorKind::Final,
     }
 }
 
@@ -180,7 +187,6 @@ fn not_started(error: &SpawnError, program: &config::Program) -> OpenError {
 fn passing(reason: String) -> OpenError {
     OpenError {
         reason,
-        is_final: false,
-        is_stopping: false,
+        kind: OpenErrorKind::Again,
     }
 }

@@ -17,7 +17,9 @@ use super::Context;
 use super::gate::Gate;
 use super::run::RunShared;
 use crate::admission::Next;
-use crate::generator::{CloseReason, FailureClass, Generator, IdleEnd, OpenError, Outcome};
+use crate::generator::{
+    CloseReason, FailureClass, Generator, IdleEnd, OpenError, OpenErrorKind, Outcome,
+};
 
 /// How often a store that fails is asked to take a finished message before the run gives up on it.
 const SETTLE_TRIES: u32 = 5;
@@ -53,6 +55,8 @@ pub(super) struct Feeder {
     generator: Option<Box<dyn Generator>>,
     /// How often in a row the provider was away; the attempt, which is given back, cannot tell.
     unavailable: u32,
+    /// How often in a row the machine lacked something for a start.
+    lacking: u32,
     /// The session's prompts when its generator was started last.
     prompt_number: i64,
 }
@@ -81,6 +85,7 @@ impl Feeder {
             gate,
             generator: None,
             unavailable: 0,
+            lacking: 0,
             prompt_number: 0,
         }
     }
@@ -89,7 +94,13 @@ impl Feeder {
     pub(super) async fn feed(&mut self, claim: &Claim) -> Result<Settled, StoreError> {
         let settled = match self.work(&claim.message).await? {
             Worked::Outcome(outcome) => self.finish(claim, outcome).await,
-            Worked::NotReady(error) => self.not_ready(claim, error).await,
+            Worked::NotReady(error) => match error.kind {
+                OpenErrorKind::Lacking => self.lacking(claim, error.reason).await,
+                OpenErrorKind::Full => self.full(claim, error.reason).await,
+                OpenErrorKind::Again | OpenErrorKind::Final | OpenErrorKind::Stopping => {
+                    self.not_ready(claim, error).await
+                }
+            },
             Worked::Interrupted => {
                 let reason = "its generator was stopped before it was ready".to_owned();
                 let why = ReleaseWhy::GiveBack {
@@ -204,12 +215,13 @@ impl Feeder {
                             // It was another generator's failure: the configuration is another.
                             clear_failing(&self.context, message.session).await?;
                         }
+                        self.lacking = 0;
                         self.shared.restarts().ready();
                         self.shared.set_about(Some(generator.about()));
                         self.generator.insert(generator)
                     }
-                    Err(error) if error.is_stopping => {
-                        // Every run is about to be told to end; until then there is no use in
+                    Err(error) if error.kind == OpenErrorKind::Stopping => {
+                        // The run is about to be told to end; until then there is no use in
                         // another try.
                         self.shared.token.cancelled().await;
                         return Ok(Worked::Interrupted);
@@ -306,7 +318,7 @@ impl Feeder {
         let (failures, gives_up) = {
             let mut restarts = self.shared.restarts();
             match restarts.failed(Instant::now(), &reason, settings.restart_max, window) {
-                Next::Again { .. } if error.is_final => {
+                Next::Again { .. } if error.kind == OpenErrorKind::Final => {
                     restarts.ready();
                     (0, true)
                 }
@@ -342,6 +354,43 @@ impl Feeder {
             // It was purged meanwhile.
             Err(_) => Ok(Settled::Failing),
         }
+    }
+
+    /// The machine lacks something. Neither the attempt nor the start counts, however long it lasts.
+    async fn lacking(&mut self, claim: &Claim, reason: String) -> Result<Settled, SettleError> {
+        let message = &claim.message;
+        self.lacking += 1;
+        let wait = self.context.backoff(self.lacking);
+        let (failures, wait_ms) = (self.lacking, wait.as_millis());
+        tracing::warn!(
+            session.id = %message.session, message.id = %message.id, failures, wait_ms, reason,
+            "generator not started: the machine lacks something"
+        );
+        let why = ReleaseWhy::GiveBack {
+            reason,
+            not_before: Some(self.context.clock.now().after(wait)),
+        };
+        self.release(claim, why).await?;
+        Ok(Settled::Otherwise)
+    }
+
+    /// As many programs are there as may be, most of them on their way to their end. The claim is
+    /// given back before that is waited for.
+    async fn full(&mut self, claim: &Claim, reason: String) -> Result<Settled, SettleError> {
+        let session = claim.message.session;
+        tracing::info!(session.id = %session, reason, "generator not started: it waits for room");
+        let why = ReleaseWhy::GiveBack {
+            reason: reason.clone(),
+            not_before: None,
+        };
+        self.release(claim, why).await?;
+        self.shared.set_waiting(Some(reason));
+        tokio::select! {
+            () = self.context.processes.has_room() => {}
+            () = self.shared.token.cancelled() => {}
+        }
+        self.shared.set_waiting(None);
+        Ok(Settled::Otherwise)
     }
 
     async fn release(&mut self, claim: &Claim, why: ReleaseWhy) -> Result<(), SettleError> {

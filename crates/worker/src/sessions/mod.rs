@@ -93,6 +93,9 @@ pub trait Processes: Send + Sync + 'static {
     /// that runs now, also if it ends before that.
     fn reaping(&self, session: SessionId) -> BoxFuture<'static, Vec<Stopped>>;
 
+    /// Waits until another program may be there.
+    async fn has_room(&self);
+
     /// Removes the output of a purged session.
     async fn forget(&self, session: SessionId);
 }
@@ -108,6 +111,8 @@ impl Processes for NoProcesses {
     fn reaping(&self, _: SessionId) -> BoxFuture<'static, Vec<Stopped>> {
         Box::pin(async { Vec::new() })
     }
+
+    async fn has_room(&self) {}
 
     async fn forget(&self, _: SessionId) {}
 }

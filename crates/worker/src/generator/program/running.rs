@@ -11,13 +11,16 @@ use async_trait::async_trait;
 use nix::sys::signal::Signal;
 use sessiond_queue::ids::{MessageId, SessionId};
 use sessiond_queue::types::Message;
-use sessiond_supervisor::{Child, ChildControl, Exit};
+use sessiond_supervisor::{Child, ChildControl, Exit, ProcessLimits};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::conversation::{Conversation, DISORDER_MAX, Event};
 use super::passing;
+use crate::config::Program;
 use crate::generator::protocol::{self, Ready};
-use crate::generator::{About, CloseReason, FailureClass, Generator, IdleEnd, OpenError, Outcome};
+use crate::generator::{
+    About, CloseReason, FailureClass, Generator, IdleEnd, OpenError, OpenErrorKind, Outcome,
+};
 
 /// How long the exit of a program is awaited that has closed its input or output: usually it is
 /// just ending, and how it did says more than that.
@@ -29,6 +32,11 @@ const REWIND_WAIT: Duration = Duration::from_secs(1);
 
 /// Characters of a program's last words in a reason.
 const LAST_WORDS_MAX_CHARS: usize = 300;
+
+/// Exit codes of shells, `env` and the like: the program is there and may not be run; it is not
+/// there.
+const EXIT_NOT_EXECUTABLE: i32 = 126;
+const EXIT_NOT_FOUND: i32 = 127;
 
 /// How long a program may take.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +55,8 @@ pub(super) struct Running {
     session: SessionId,
     about: About,
     patience: Patience,
+    /// For the reason of an early end.
+    limits: ProcessLimits,
     conversation: Conversation,
     /// Set while a line is written, and left set when that was cut short: nothing can follow it.
     is_torn: bool,
@@ -74,7 +84,7 @@ impl Running {
     pub(super) async fn open(
         child: Child,
         session: SessionId,
-        name: String,
+        program: &Program,
         patience: Patience,
         open: &[u8],
     ) -> Result<Self, OpenError> {
@@ -83,11 +93,12 @@ impl Running {
             child,
             session,
             about: About {
-                name,
+                name: program.name.clone(),
                 pid: Some(pid),
                 ..About::default()
             },
             patience,
+            limits: program.limits,
             conversation: Conversation::new(),
             is_torn: false,
             is_over: false,
@@ -99,13 +110,24 @@ impl Running {
                 return Ok(running);
             }
             Ok(Event::Refused { reason, is_final }) => OpenError {
-                is_final,
-                ..passing(reason)
+                reason,
+                kind: match is_final {
+                    true => OpenErrorKind::Final,
+                    false => OpenErrorKind::Again,
+                },
             },
             Ok(event) => unreachable!("{event:?} is no answer to open"),
             Err(unanswered) => {
                 let reason = running.give_up(&unanswered).await;
-                passing(format!("{reason}, before it was ready"))
+                let reason = format!("{reason}, before it was ready");
+                match running.child.control.exited().await {
+                    // What a shell says of a program that it cannot run, and nobody else by custom.
+                    Some(Exit::Code(EXIT_NOT_EXECUTABLE | EXIT_NOT_FOUND)) => OpenError {
+                        reason,
+                        kind: OpenErrorKind::Final,
+                    },
+                    _ => passing(reason),
+                }
             }
         };
         running.end().await;
@@ -194,9 +216,10 @@ impl Running {
         // Before its last words are read: they may still be in the pipe when its exit is seen.
         self.end().await;
         let ignored = &self.conversation;
+        let limits = describe_limits(&self.limits);
         match last_words(&self.child.control) {
-            Some(words) => format!("{what}{ignored}; it last said: {words}"),
-            None => format!("{what}{ignored}"),
+            Some(words) => format!("{what}{ignored}{limits}; it last said: {words}"),
+            None => format!("{what}{ignored}{limits}"),
         }
     }
 
@@ -349,6 +372,26 @@ async fn describe_exit(control: &ChildControl, otherwise: &str) -> String {
         },
         Ok(None) => "vanished with its shim".to_owned(),
         Err(_) => otherwise.to_owned(),
+    }
+}
+
+/// What it was allowed to use: a program seldom says itself that it met a limit.
+fn describe_limits(limits: &ProcessLimits) -> String {
+    let ProcessLimits {
+        memory_max_bytes,
+        open_files_max,
+        processes_max,
+        nice: _,
+    } = limits;
+    let told = [
+        memory_max_bytes.map(|bytes| format!("memory_max_bytes = {bytes}")),
+        open_files_max.map(|files| format!("open_files_max = {files}")),
+        processes_max.map(|processes| format!("processes_max = {processes}")),
+    ];
+    let told: Vec<_> = told.into_iter().flatten().collect();
+    match told.is_empty() {
+        true => String::new(),
+        false => format!(" (its limits: {})", told.join(", ")),
     }
 }
 

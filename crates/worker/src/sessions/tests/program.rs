@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::generator::{
     About, CloseReason, FailureClass, Generator, GeneratorFactory, IdleEnd, Kind, OpenError,
-    Outcome,
+    OpenErrorKind, Outcome,
 };
 
 /// The name of its kind.
@@ -117,8 +117,7 @@ pub(super) fn failed(class: FailureClass) -> Outcome {
 pub(super) fn not_ready() -> OpenError {
     OpenError {
         reason: "ordered".to_owned(),
-        is_final: false,
-        is_stopping: false,
+        kind: OpenErrorKind::Again,
     }
 }
 

@@ -16,7 +16,7 @@ use super::{LIMIT, context, event};
 use crate::admission::{Admission, Slot};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::generator::{FailureClass, OpenError};
+use crate::generator::{FailureClass, OpenError, OpenErrorKind};
 use crate::sessions::{Context, Depth, Sessions};
 
 struct Rig {
@@ -242,7 +242,7 @@ async fn start_that_the_workers_stop_refuses_does_not_count() {
     let rig = Rig::new(1, |settings| settings.generator.restart_max = 0);
     rig.programs.on_start(|_| {
         Err(OpenError {
-            is_stopping: true,
+            kind: OpenErrorKind::Stopping,
             ..not_ready()
         })
     });
