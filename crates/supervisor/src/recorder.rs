@@ -28,7 +28,7 @@ pub(crate) struct Recorder {
 
 #[derive(Debug)]
 enum Job {
-    Put(SpawnRecord, oneshot::Sender<Result<(), PutError>>),
+    Put(Box<SpawnRecord>, oneshot::Sender<Result<(), PutError>>),
     Remove(Tag, oneshot::Sender<Result<(), RemoveError>>),
 }
 
@@ -48,7 +48,7 @@ impl Recorder {
     ) -> impl Future<Output = Result<(), PutError>> + use<> {
         let spawn = record.tag.spawn().to_owned();
         let (reply, answer) = oneshot::channel();
-        let sent = self.send(Job::Put(record, reply));
+        let sent = self.send(Job::Put(Box::new(record), reply));
         async move {
             let failed = |source| PutError::Write { spawn, source };
             match sent {

@@ -40,9 +40,11 @@ impl Step {
     ];
 }
 
+type Hook = dyn Fn(Step, &Tag) + Send + Sync;
+
 /// What is called at each step, on the runtime's thread, which it may block.
 #[derive(Clone)]
-pub struct StepHook(Arc<dyn Fn(Step, &Tag) + Send + Sync>);
+pub struct StepHook(Arc<Hook>);
 
 impl StepHook {
     /// Calls `hook`.
