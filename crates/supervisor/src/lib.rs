@@ -136,7 +136,7 @@ pub use child::{Child, ChildControl, ChildInput, ChildLines, Line};
 pub use command::{Command, ProcessLimits};
 pub use control::Exit;
 pub use identity::{Doubt, IdentityError, ProcessIdentity, Standing};
-pub use inspect::{Fix, Headroom, Inspection};
+pub use inspect::{Fix, Headroom, Inspection, StaleRecord, Stray, UnreadableRecord};
 pub use registry::{Listing, OpenError, PutError, Registry, RemoveError, SpawnRecord};
 pub use report::{
     Counts, SpawnInfo, StopEnd, StopReport, Stopped, StreamInfo, SweepReport, TreeProcess,

@@ -157,6 +157,22 @@ impl Registry {
         })
     }
 
+    /// Opens `dir` as it is, only to read it: whoever else has it may be writing.
+    ///
+    /// # Errors
+    /// The same as [`open`](Self::open)'s, and when it is not there.
+    pub fn open_to_look(dir: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let dir = dir.into();
+        examine(&dir).map_err(|source| OpenError {
+            dir: dir.clone(),
+            source,
+        })?;
+        Ok(Self {
+            dir,
+            puts: AtomicU64::new(0),
+        })
+    }
+
     /// Stores `record` in place of an earlier one of its spawn. When this returns, every later
     /// reader of this boot finds it; a crash before leaves the earlier one whole.
     ///
@@ -359,14 +375,7 @@ enum Unreadable {
 
 fn prepare(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let metadata = fs::symlink_metadata(dir)?;
-    if !metadata.is_dir() {
-        return Err(io::Error::other("it is not a directory"));
-    }
-    if metadata.uid() != own_user() {
-        let owner = metadata.uid();
-        return Err(io::Error::other(format!("it belongs to user {owner}")));
-    }
+    let metadata = examine(dir)?;
     if metadata.mode() & 0o7777 != 0o700 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
     }
@@ -378,6 +387,19 @@ fn prepare(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses what is no directory of ours.
+fn examine(dir: &Path) -> io::Result<fs::Metadata> {
+    let metadata = fs::symlink_metadata(dir)?;
+    if !metadata.is_dir() {
+        return Err(io::Error::other("it is not a directory"));
+    }
+    if metadata.uid() != own_user() {
+        let owner = metadata.uid();
+        return Err(io::Error::other(format!("it belongs to user {owner}")));
+    }
+    Ok(metadata)
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -86,7 +86,22 @@ impl Supervisor {
     /// # Errors
     /// When the registry cannot be opened.
     pub fn open(settings: Settings) -> Result<Self, registry::OpenError> {
-        let registry = Arc::new(Registry::open(&settings.registry_dir)?);
+        let registry = Registry::open(&settings.registry_dir)?;
+        Ok(Self::with_registry(settings, registry))
+    }
+
+    /// The same for [`inspect`](Self::inspect) alone, from beside whoever may have the registry now:
+    /// makes and changes nothing in it.
+    ///
+    /// # Errors
+    /// When the registry is not there, or is refused.
+    pub fn open_to_look(settings: Settings) -> Result<Self, registry::OpenError> {
+        let registry = Registry::open_to_look(&settings.registry_dir)?;
+        Ok(Self::with_registry(settings, registry))
+    }
+
+    fn with_registry(settings: Settings, registry: Registry) -> Self {
+        let registry = Arc::new(registry);
         let shim = ShimProgram::open(&settings.shim);
         let inner = Inner {
             recorder: Recorder::new(Arc::clone(&registry)),
@@ -99,9 +114,9 @@ impl Supervisor {
             table: Arc::default(),
             settings,
         };
-        Ok(Self {
+        Self {
             inner: Arc::new(inner),
-        })
+        }
     }
 
     /// A tag of this install and generation for a new spawn of `session`.
