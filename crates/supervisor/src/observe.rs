@@ -59,7 +59,8 @@ pub(crate) fn parent(_pid: u32) -> Option<u32> {
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    has_ended, is_absence, is_own_proc, is_runnable, observe, parent, pid_namespace, read_stat,
+    has_ended, has_pidfs, is_absence, is_own_proc, is_runnable, observe, own_pidfd, parent,
+    pid_namespace, read_stat,
 };
 
 #[cfg(target_os = "linux")]
@@ -151,11 +152,20 @@ mod linux {
         read_stat(pid).ok().map(|stat| stat.parent)
     }
 
-    fn inode(pidfd: &OwnedFd) -> Option<u64> {
-        let filesystem = fstatfs(pidfd).ok()?;
+    /// A pidfd of this process: whether there are any.
+    pub(crate) fn own_pidfd() -> io::Result<OwnedFd> {
+        let pidfd = pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        Ok(pidfd)
+    }
+
+    /// Whether a pidfd has an inode of its own.
+    pub(crate) fn has_pidfs(pidfd: &OwnedFd) -> bool {
         // The field's width and sign depend on the architecture; the magic fits all of them.
-        let is_pidfs = filesystem.f_type as u64 == PIDFS_MAGIC;
-        is_pidfs.then(|| fstat(pidfd).ok().map(|stat| stat.st_ino))?
+        fstatfs(pidfd).is_ok_and(|filesystem| filesystem.f_type as u64 == PIDFS_MAGIC)
+    }
+
+    fn inode(pidfd: &OwnedFd) -> Option<u64> {
+        has_pidfs(pidfd).then(|| fstat(pidfd).ok().map(|stat| stat.st_ino))?
     }
 
     /// A pidfd is readable once the last thread of its process has ended, reaped or not.
@@ -183,12 +193,12 @@ mod linux {
     /// The fields of `/proc/PID/stat` that matter here.
     #[derive(Debug, PartialEq, Eq)]
     pub(crate) struct Stat {
-        pub(crate) state: u8,
+        state: u8,
         pub(crate) parent: u32,
         /// 0: its group's leader is outside of this pid namespace.
         pub(crate) group: u32,
         threads: u64,
-        start_ticks: u64,
+        pub(crate) start_ticks: u64,
     }
 
     impl Stat {
