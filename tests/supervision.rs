@@ -6,6 +6,7 @@ mod canary;
 mod crash;
 mod end;
 mod identity;
+mod inspect;
 mod life;
 mod output;
 mod sweep;

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 
 use crate::control::Tally;
 use crate::descent::Descent;
+use crate::finding::EMPTY_PAUSE;
 use crate::identity::ProcessIdentity;
 use crate::living::{Delivery, LivingProcess, Refusal, pause, refusal, wait_all};
 use crate::report::Unkillable;
@@ -34,74 +35,6 @@ const STOP_ROUNDS_MAX: u32 = 16;
 /// process whose parent ended while the directory was read, or one in the middle of an exec, whose
 /// environment is empty for that moment.
 const EMPTY_LOOKS: u32 = 2;
-
-/// Between two looks that found nothing: longer than an exec has no environment.
-const EMPTY_PAUSE: Duration = Duration::from_millis(20);
-
-/// Whom a look for tags found. Nobody is held.
-#[derive(Debug, Default)]
-pub(crate) struct Tagged {
-    /// Pids with their tags.
-    pub(crate) processes: Vec<(u32, Tag)>,
-    /// Whose environment was told, in ascending order.
-    told: Vec<u32>,
-}
-
-/// This user's processes, and others', with a tag that is `wanted`.
-///
-/// # Errors
-/// When it cannot be told who lives.
-pub(crate) fn tags_alive(wanted: &dyn Fn(&Tag) -> bool) -> io::Result<Tagged> {
-    let mut found = Tagged::default();
-    let mut reader = TagReader::new()?;
-    for pid in reader.pids()? {
-        match reader.read(pid)? {
-            Reading::Empty | Reading::Hidden => continue,
-            Reading::Tagged { tag, .. } if wanted(&tag) => found.processes.push((pid, tag)),
-            Reading::Tagged { .. } | Reading::Untagged => {}
-        }
-        found.told.push(pid);
-    }
-    Ok(found)
-}
-
-/// Whom a first look may have missed: who was started while the directory was read, and who was
-/// in the middle of an exec and had no environment for that moment. Costs little more than the
-/// directory, since nobody is read again whose environment was told.
-///
-/// A pid that was told and has gone to another since would be passed over. The kernel gives a
-/// number again only after all the others, and the looks are milliseconds apart.
-///
-/// # Errors
-/// When it cannot be told who lives.
-pub(crate) fn look_again(
-    first: &Tagged,
-    wanted: &dyn Fn(&Tag) -> bool,
-) -> io::Result<Vec<(u32, Tag)>> {
-    pause(EMPTY_PAUSE);
-    let mut missed = Vec::new();
-    let mut reader = TagReader::new()?;
-    for pid in reader.pids()? {
-        if first.told.binary_search(&pid).is_ok() {
-            continue;
-        }
-        if let Reading::Tagged { tag, .. } = reader.read(pid)?
-            && wanted(&tag)
-        {
-            missed.push((pid, tag));
-        }
-    }
-    Ok(missed)
-}
-
-/// Waits for the end of the process that `identity` was taken of, for `limit` at most. Signals
-/// nothing.
-pub(crate) fn wait_gone(identity: &ProcessIdentity, limit: Duration) {
-    // One that cannot be held is not waited for; what it should have ended is looked for at once.
-    if let Ok(Some(process)) = LivingProcess::identified(identity) {
-        wait_all(std::iter::once(&process), limit);
-    }
-}
 
 /// Whom to end.
 pub(crate) struct Target<'a> {

@@ -1,5 +1,4 @@
-//! In place of `ending` where processes cannot be held and told apart: nothing is found and
-//! nothing is signalled.
+//! In place of `ending` where processes cannot be held and told apart: nothing is signalled.
 
 use std::io;
 use std::time::Duration;
@@ -8,29 +7,6 @@ use crate::control::Tally;
 use crate::identity::ProcessIdentity;
 use crate::report::Unkillable;
 use crate::tag::Tag;
-
-/// Whom a look for tags found.
-#[derive(Debug, Default)]
-pub(crate) struct Tagged {
-    pub(crate) processes: Vec<(u32, Tag)>,
-}
-
-/// # Errors
-/// Always.
-pub(crate) fn tags_alive(_wanted: &dyn Fn(&Tag) -> bool) -> io::Result<Tagged> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// # Errors
-/// Always.
-pub(crate) fn look_again(
-    _first: &Tagged,
-    _wanted: &dyn Fn(&Tag) -> bool,
-) -> io::Result<Vec<(u32, Tag)>> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-pub(crate) fn wait_gone(_identity: &ProcessIdentity, _limit: Duration) {}
 
 /// Whom to end.
 #[expect(dead_code, reason = "nobody is ended here")]

@@ -104,6 +104,13 @@ mod ending;
 #[path = "ending_elsewhere.rs"]
 mod ending;
 mod errors;
+#[cfg(target_os = "linux")]
+mod finding;
+#[cfg(not(target_os = "linux"))]
+#[path = "finding_elsewhere.rs"]
+mod finding;
+mod fix;
+mod headroom;
 pub mod identity;
 pub mod inspect;
 mod lines;

@@ -16,6 +16,7 @@ use crate::child::Child;
 use crate::command::Command;
 use crate::counters::Counters;
 use crate::errors::chain;
+use crate::fix;
 use crate::inspect::{self, Fix, Inspection};
 use crate::output_file::OutputFile;
 use crate::pace::Pace;
@@ -27,8 +28,9 @@ use crate::spawn::{Refusal, Spawn, Stage, Table};
 use crate::spawn_error::SpawnError;
 use crate::step::{Step, StepHook};
 use crate::survivors::Survivors;
-use crate::sweep::Sweep;
+use crate::sweep::{Sweep, Sweeping};
 use crate::tag::Tag;
+use crate::tier::{self, TierReport};
 use crate::tree;
 
 /// Characters of `argv[0]` that are kept. The longest path has 4096 bytes.
@@ -76,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) pace: Pace,
     pub(crate) counters: Counters,
     pub(crate) survivors: Survivors,
+    pub(crate) tier: TierReport,
+    pub(crate) sweeping: Sweeping,
     table: Arc<Table>,
 }
 
@@ -105,6 +109,8 @@ impl Supervisor {
         let shim = ShimProgram::open(&settings.shim);
         let inner = Inner {
             recorder: Recorder::new(Arc::clone(&registry)),
+            tier: tier::probe(&shim, &settings.shim),
+            sweeping: Sweeping::default(),
             registry,
             shim,
             host: host_name(),
@@ -282,7 +288,7 @@ impl Supervisor {
     /// Mends what [`inspect`](Self::inspect) finds now, or only says what it would do. What cannot
     /// be verified is left alone.
     pub async fn fix(&self, is_dry: bool) -> Vec<Fix> {
-        inspect::fix(Arc::clone(&self.inner), is_dry).await
+        fix::fix(Arc::clone(&self.inner), is_dry).await
     }
 
     /// Begins to end what earlier generations of this install have left. Looking is done when this
@@ -293,6 +299,11 @@ impl Supervisor {
 }
 
 impl Inner {
+    /// Every spawn that is being started, runs, or is being ended.
+    pub(crate) fn spawns(&self) -> Vec<Arc<Spawn>> {
+        self.table.all()
+    }
+
     pub(crate) fn step(&self, step: Step, tag: &Tag) {
         if let Some(hook) = &self.settings.on_step {
             hook.call(step, tag);

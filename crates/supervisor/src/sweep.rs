@@ -11,15 +11,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::boot;
-use crate::ending::{Ending, Tagged, Target, end, look_again, tags_alive, wait_gone};
+use crate::ending::{Ending, Target, end};
 use crate::errors::chain;
+use crate::finding::{Tagged, look_again, tags_alive, wait_gone};
 use crate::identity::{Doubt, ProcessIdentity, Standing};
 use crate::patience::ANSWER_MAX;
 use crate::registry::{Listing, SpawnRecord};
@@ -58,6 +59,7 @@ impl Sweep {
             let session = left.tag.session().to_owned();
             *progress.sessions.entry(session).or_default() += 1;
         }
+        inner.sweeping.take(look.left.iter().map(|left| &left.tag));
         let (sender, receiver) = watch::channel(progress);
         tokio::spawn(end_all(inner, look.left, sender, began_at));
         Self { progress: receiver }
@@ -81,6 +83,29 @@ impl Sweep {
             .await;
         drop(done);
         progress.borrow().report.clone()
+    }
+}
+
+/// The spawns that are being swept: they have an owner, for as long.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeping(Mutex<HashSet<Tag>>);
+
+impl Sweeping {
+    pub(crate) fn all(&self) -> HashSet<Tag> {
+        self.lock().clone()
+    }
+
+    fn take<'a>(&self, tags: impl Iterator<Item = &'a Tag>) {
+        self.lock().extend(tags.cloned());
+    }
+
+    fn release(&self, tag: &Tag) {
+        self.lock().remove(tag);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Tag>> {
+        // Nothing panics while it is held half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,7 +268,7 @@ fn is_earlier(inner: &Inner, tag: &Tag) -> bool {
 
 /// What has become of a record's process. An intent of this host has none that its tag would not
 /// find.
-fn standing(inner: &Inner, record: &SpawnRecord) -> Standing {
+pub(crate) fn standing(inner: &Inner, record: &SpawnRecord) -> Standing {
     match record.standing(&inner.host) {
         Standing::Unverifiable(Doubt::NoIdentity) if record.host == inner.host => Standing::Gone,
         Standing::Unverifiable(Doubt::NoIdentity) => {
@@ -263,9 +288,11 @@ async fn end_all(
     for left in left {
         ending.spawn(end_left(Arc::clone(&inner), left, began_at));
     }
+    let sweeping = &inner.sweeping;
     // A task that panicked leaves its session uncleared; the sender goes below, and nobody waits.
     while let Some(ended) = ending.join_next().await {
         let Ok(ended) = ended else { continue };
+        sweeping.release(&ended.tag);
         progress.send_modify(|progress| {
             let session = ended.tag.session();
             if let Some(count) = progress.sessions.get_mut(session) {
