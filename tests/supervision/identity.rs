@@ -172,9 +172,11 @@ fn descendant_with_the_tag_of_another_install_is_left_with_all_below_it() {
     let bench = Bench::new();
     let tag = earlier(&bench, "outer");
     let other = "other-install:1:session-1:inner";
+    // In a session of its own, as every shim is: the kernel itself sends SIGHUP to a group whose
+    // last tie to its session is killed while somebody of it is stopped.
     let nest = format!(
         "trap '' TERM
-        SESSIOND_TAG={other} sh -c 'env -u SESSIOND_TAG sleep 1000 & : > \"$READY\"; wait' &
+        SESSIOND_TAG={other} setsid sh -c 'env -u SESSIOND_TAG sleep 1000 & : > \"$READY\"; wait' &
         while :; do sleep 1000; done"
     );
     let stray = bench.stray_running(Some(&tag.to_string()), &nest);
