@@ -9,4 +9,5 @@ mod identity;
 mod inspect;
 mod life;
 mod output;
+mod seccomp;
 mod sweep;
