@@ -1,11 +1,14 @@
 //! Who is signalled, and who is not, when records and tags name processes of this machine.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use sessiond_supervisor::{
-    BootId, ProcessIdentity, Registry, SpawnRecord, StopEnd, Stopped, SweepReport, Tag, host_name,
+    BootId, ProcessIdentity, Registry, SpawnRecord, StopEnd, Stopped, SweepReport, Tag, Tier,
+    host_name,
 };
 
 use super::bench::{Bench, SESSION};
@@ -224,6 +227,71 @@ fn tagged_process_of_another_user_is_named_and_not_signalled() {
     let doubtful = report.doubtful.join("\n");
     assert!(doubtful.contains("another user"), "{doubtful}");
     assert_eq!(bench.record_files(), ["other-user.json"]);
+}
+
+/// Runs itself in a pid namespace whose `/proc` is still that of the outer one: there a tag would
+/// be read of one process, and another be held by the same number.
+#[test]
+fn proc_of_another_pid_namespace_is_not_believed() {
+    let name = "proc_of_another_pid_namespace_is_not_believed";
+    if let Some(dir) = std::env::var_os(INNER_VARIABLE) {
+        return look_from_within(dir.into());
+    }
+    let unshare = |program: &[&OsStr]| {
+        let user: &[&str] = match nix::unistd::geteuid().is_root() {
+            true => &[],
+            false => &["--user", "--map-root-user"],
+        };
+        let mut command = Command::new("unshare");
+        command.args(user).args(["--pid", "--fork"]).args(program);
+        command
+    };
+    if !unshare(&["true".as_ref()])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        eprintln!("no pid namespace can be made here");
+        return;
+    }
+    let bench = Bench::new();
+    let tag = earlier(&bench, "outer");
+    let canary = Canary::start(&bench, Some(&tag.to_string()));
+    put(&bench, &intent(&tag).with_identity(gone()));
+    let own = std::env::current_exe().expect("this program");
+    let module = module_path!().split_once("::").expect("within the crate").1;
+    let test = format!("{module}::{name}");
+    let inner = unshare(&[own.as_ref(), test.as_ref(), "--exact".as_ref()])
+        .env(INNER_VARIABLE, &bench.settings.registry_dir)
+        .env("INSTALL", &bench.settings.install)
+        .status()
+        .expect("run this test again");
+    assert!(inner.success());
+    canary.assert_untouched();
+    assert_eq!(
+        bench.record_files(),
+        ["outer.json"],
+        "nothing was told, so it is kept"
+    );
+}
+
+const INNER_VARIABLE: &str = "SESSIOND_TEST_REGISTRY";
+
+fn look_from_within(registry_dir: PathBuf) {
+    let bench = Bench::with(|settings| {
+        settings.install = std::env::var("INSTALL").expect("an install");
+        settings.registry_dir = registry_dir;
+    });
+    let report = sweep(&bench);
+    let found = bench.run(bench.supervisor.inspect());
+    assert!(report.stopped.is_empty(), "{report:?}");
+    assert_eq!(report.cleared, 0, "{report:?}");
+    let doubtful = report.doubtful.join("\n");
+    assert!(doubtful.contains("pid namespace"), "{doubtful}");
+    assert!(
+        found.stale.is_empty() && found.strays.is_empty(),
+        "{found:?}"
+    );
+    assert_eq!(found.tier.tier, Tier::Shims);
 }
 
 /// A process of user 65534 that sleeps.
