@@ -300,6 +300,12 @@ fn spawns_that_start_run_and_end_are_in_no_list() {
 async fn rounds_of(bench: &Bench) {
     for _ in 0..SPAWNS {
         drop(bench.spawn("exit 0").await);
+        // Over within a look, from its record to the end of it.
+        let mut missing = bench.shell("");
+        missing.program = "/no/such/program".into();
+        let tag = bench.supervisor.tag(SESSION);
+        let refused = bench.supervisor.spawn(missing, tag).await;
+        refused.expect_err("there is no such program");
     }
 }
 
