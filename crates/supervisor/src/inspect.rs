@@ -72,6 +72,8 @@ pub struct StaleRecord {
     pub path: PathBuf,
     /// What is wrong with it, in words.
     pub problem: String,
+    /// Who of its spawn lives all the same, with nobody to own it.
+    pub pids: Vec<u32>,
 }
 
 /// A file in the registry that is no record of ours.
@@ -283,6 +285,7 @@ impl View {
             tag: tag.to_string(),
             path: inner.registry.path(&tag),
             problem: problem.clone(),
+            pids: pids.clone(),
         });
         let unowned = self.unowned.entry(tag).or_default();
         unowned.pids = pids;
