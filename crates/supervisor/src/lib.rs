@@ -8,15 +8,17 @@
 //!
 //! **A pid is not a process.** The kernel gives a number again as soon as its process is reaped,
 //! and a second start within the same clock tick has the same start time too. A
-//! [`ProcessIdentity`] is therefore the pid with the boot it was seen in, the start time in ticks
-//! and, from Linux 6.9, the inode of its pidfd, which is not used twice in one boot. Asking for
-//! its [`Standing`] has three answers: it is alive, it is gone, or it cannot be told. The third is
-//! reported and never acted on.
+//! [`ProcessIdentity`] is therefore the pid with the boot and the pid namespace it was seen in, the
+//! start time in ticks and, from Linux 6.9, the inode of its pidfd, which is not used twice in one
+//! boot. Asking for its [`Standing`] has three answers: it is alive, it is gone, or it cannot be
+//! told. The third is reported and never acted on. [`Inspection::tier`] tells how much of this a
+//! machine offers.
 //!
-//! **Intent, then fact.** A [`SpawnRecord`] without an identity is on disk before its process is
-//! started, and is written again with the identity afterwards. Whatever moment the worker dies at,
-//! the [`Registry`] names everything that may be running; a record too many is cleared by the next
-//! start, a record too few would be a leak nobody knows of.
+//! **Intent, then fact.** A [`SpawnRecord`] without an identity is in the [`Registry`] before its
+//! process is started, and is written again with the identities of shim and child afterwards.
+//! Whatever moment the worker dies at, the registry names everything that may be running; a record
+//! too many is cleared by the next start, a record too few would be a leak nobody knows of. None is
+//! synced: no process outlives the boot that its record is about.
 //!
 //! **The tag is the net below.** Every child carries its tag in the environment, and inherits it
 //! to its own. An intent whose process never got an identity is found again by its tag, and a hook
@@ -53,14 +55,23 @@
 //! file, or what the pipe held when the child exited: others that hold it put nothing off.
 //!
 //! **Signals go through pidfds.** Where no shim can do it (it was killed, or its whole worker's
-//! time is over) processes are found by their tag, held by a pidfd, looked at again, and only then
-//! signalled. [`Supervisor::sweep`] does so once for earlier generations of the install. Other
-//! installs, this generation, this process and init are never touched.
+//! time is over) processes are found by their tag, by the child's recorded identity, and from these
+//! on by parentage; held by a pidfd, looked at again, and only then signalled.
+//! [`Supervisor::sweep`] does so once for earlier generations of the install. Other installs and
+//! what descends from theirs, this generation, this process with its group, and init are never
+//! touched: who of them carries a tag that is swept is reported. Where the kernel gives no pidfds
+//! nobody is signalled.
 //!
-//! # What this version holds
+//! **What runs and what is recorded** may disagree after a crash. [`Supervisor::inspect`] tells
+//! where, also from beside a worker that runs, and [`Supervisor::fix`] mends it; what a running
+//! spawn or the sweep owns is in neither.
 //!
-//! All of the above. A process that wipes its environment escapes the tag but not the shim; so it
-//! outlives only a shim that was killed.
+//! # What cannot be done
+//!
+//! A process that wipes its environment escapes the tag but not the shim. If its shim is killed, the
+//! worker too or not, and it is neither the child itself nor below somebody who is found, it is
+//! found by nobody. [`SweepReport::shims_lost`] says whose shims that happened to. Who took other
+//! rights is named and left ([`Unkillable`]).
 //!
 //! # Platforms
 //!
@@ -84,9 +95,14 @@
 //! - `spawn_error`: why there is no child; `counters`: what is counted
 //! - `shim`: starts a shim and talks with it; [`control`]: in these words
 //! - `pipe`, `lines`: reading a child; `capture`, `output_file`: keeping what was read
-//! - `living`: a process held by its pidfd; `ending`: finds and ends processes by their tag
+//! - `tag_reader`, `descent`: who carries which tag, and who is whose child; `finding`: looks by
+//!   these
+//! - `living`: a process held by its pidfd, and the one place that signals; `ending`: ends what a
+//!   spawn without a shim has left
 //! - `unkillable`, `survivors`: who could not be ended
 //! - [`sweep`]: ends what earlier generations have left
+//! - [`tier`]: what this machine offers; [`inspect`]: whether what runs and what is recorded agree,
+//!   `headroom`: how far the limits are; `fix`: mends it
 //! - `tree`: what a spawn's processes use, for people
 
 mod actor;
