@@ -12,11 +12,12 @@ use tokio::task::{JoinSet, spawn_blocking};
 use crate::ending::Ending;
 use crate::errors::chain;
 use crate::finding::tags_alive;
-use crate::identity::{ProcessIdentity, Standing};
+use crate::identity::{Doubt, ProcessIdentity, Standing};
 use crate::inspect::{Fix, Unowned, UnreadableRecord, View, is_owned};
+use crate::leftovers::standing;
 use crate::registry::SpawnRecord;
 use crate::supervisor::Inner;
-use crate::sweep::{end_spawn, standing};
+use crate::sweep::end_spawn;
 use crate::tag::Tag;
 
 /// The outcome for what has an owner again, or still.
@@ -28,7 +29,7 @@ pub(crate) async fn fix(inner: Arc<Inner>, is_dry: bool) -> Vec<Fix> {
         // It has panicked; without a look there is nothing to mend.
         return Vec::new();
     };
-    let unreadable = view.unreadable().to_vec();
+    let useless = view.useless;
     let mut unowned: Vec<_> = view.unowned.into_iter().collect();
     unowned.sort_by_cached_key(|(tag, _)| tag.to_string());
     if is_dry {
@@ -36,7 +37,7 @@ pub(crate) async fn fix(inner: Arc<Inner>, is_dry: bool) -> Vec<Fix> {
         let mut fixes: Vec<_> = plans
             .flat_map(|(tag, unowned)| plan(&inner, tag, unowned))
             .collect();
-        fixes.extend(unreadable.into_iter().map(|file| set_aside(file, None)));
+        fixes.extend(useless.into_iter().map(|file| set_aside(file, None)));
         return fixes;
     }
     // Side by side: each may take the grace.
@@ -50,7 +51,7 @@ pub(crate) async fn fix(inner: Arc<Inner>, is_dry: bool) -> Vec<Fix> {
     let mut fixes: Vec<_> = mended.into_iter().flat_map(|(_, fixes)| fixes).collect();
     let aside = spawn_blocking(move || {
         let put = |file| put_aside(&inner, file);
-        unreadable.into_iter().map(put).collect::<Vec<_>>()
+        useless.into_iter().map(put).collect::<Vec<_>>()
     });
     fixes.extend(aside.await.unwrap_or_default());
     fixes
@@ -142,7 +143,7 @@ fn remove(inner: &Inner, record: &SpawnRecord) -> String {
 }
 
 fn put_aside(inner: &Inner, file: UnreadableRecord) -> Fix {
-    let outcome = match is_unreadable(inner, &file.path) {
+    let outcome = match is_useless(inner, &file.path) {
         true => match inner.registry.set_aside(&file.path) {
             Ok(to) => format!("moved to {}", to.display()),
             Err(error) => format!("not moved: {error}"),
@@ -152,9 +153,16 @@ fn put_aside(inner: &Inner, file: UnreadableRecord) -> Fix {
     set_aside(file, Some(outcome))
 }
 
-fn is_unreadable(inner: &Inner, path: &Path) -> bool {
-    let listing = inner.registry.list();
-    listing.is_ok_and(|listing| listing.unreadable.iter().any(|(other, _)| other == path))
+fn is_useless(inner: &Inner, path: &Path) -> bool {
+    let Ok(listing) = inner.registry.list() else {
+        return false;
+    };
+    let is_elsewhere = |record: &SpawnRecord| {
+        let elsewhere = Standing::Unverifiable(Doubt::OtherNamespace);
+        inner.registry.path(&record.tag) == path && record.standing(&inner.host) == elsewhere
+    };
+    let mut unreadable = listing.unreadable.iter();
+    unreadable.any(|(other, _)| other == path) || listing.records.iter().any(is_elsewhere)
 }
 
 fn set_aside(file: UnreadableRecord, outcome: Option<String>) -> Fix {

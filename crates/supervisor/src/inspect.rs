@@ -17,10 +17,10 @@ use tokio::task::spawn_blocking;
 
 use crate::finding::{children_that_ended, has_tag, tags_alive};
 use crate::headroom;
-use crate::identity::Standing;
+use crate::identity::{Doubt, Standing};
+use crate::leftovers::standing;
 use crate::registry::{Listing, SpawnRecord};
 use crate::supervisor::Inner;
-use crate::sweep::standing;
 use crate::tag::Tag;
 use crate::tier::TierReport;
 use crate::unkillable::describe;
@@ -118,11 +118,12 @@ pub enum Fix {
         /// What came of it; `None`: only planned.
         outcome: Option<String>,
     },
-    /// Moves a file that is no record out of the registry, into `set-aside/` beside it.
+    /// Moves a file that is no record, or one of another pid namespace, out of the registry, into
+    /// `set-aside/` beside it.
     SetAside {
         /// The file.
         path: PathBuf,
-        /// Why it is no record.
+        /// Why it is of no use.
         problem: String,
         /// What came of it; `None`: only planned.
         outcome: Option<String>,
@@ -159,6 +160,10 @@ pub(crate) struct View {
     inspection: Inspection,
     /// What may live of each spawn that nobody owns, strays and those of stale records.
     pub(crate) unowned: HashMap<Tag, Unowned>,
+    /// Files that are of no use here: those that are no record, and records of another pid
+    /// namespace. A container leaves such records each time that it is killed, and nothing in this
+    /// one can ever tell that theirs is over.
+    pub(crate) useless: Vec<UnreadableRecord>,
 }
 
 /// What nobody owns of one spawn.
@@ -179,6 +184,7 @@ impl View {
         let mut view = Self {
             inspection: Inspection::of_nothing(inner.tier.clone()),
             unowned: HashMap::new(),
+            useless: Vec::new(),
         };
         let found = &mut view.inspection;
         let listing = inner.registry.list().unwrap_or_else(|error| {
@@ -210,6 +216,7 @@ impl View {
         found.unreadable = unreadable
             .map(|(path, problem)| UnreadableRecord { path, problem })
             .collect();
+        view.useless.extend(found.unreadable.iter().cloned());
         // Whoever is waited for is reaped soon, and a shim is waited for by its spawn.
         let still = children_that_ended();
         let is_waited_for = |pid: &u32| before.shims.contains(pid) || after.shims.contains(pid);
@@ -225,10 +232,6 @@ impl View {
 
     fn inspection(self) -> Inspection {
         self.inspection
-    }
-
-    pub(crate) fn unreadable(&self) -> &[UnreadableRecord] {
-        &self.inspection.unreadable
     }
 
     /// Judges what belongs to no running spawn.
@@ -259,7 +262,15 @@ impl View {
         let leader = record.leader_standing(&inner.host);
         let leader = leader.unwrap_or(Standing::Gone);
         match (standing(inner, &record), &leader) {
-            (Standing::Unverifiable(doubt), _) => return self.doubt(&tag, &doubt.to_string()),
+            (Standing::Unverifiable(doubt), _) => {
+                if doubt == Doubt::OtherNamespace {
+                    self.useless.push(UnreadableRecord {
+                        path: inner.registry.path(&tag),
+                        problem: doubt.to_string(),
+                    });
+                }
+                return self.doubt(&tag, &doubt.to_string());
+            }
             // It ends its tree by itself, or is of a worker beside this one.
             (Standing::Alive, _) => return,
             (Standing::Gone, Standing::Unverifiable(doubt)) => {

@@ -100,7 +100,7 @@
 //! - `living`: a process held by its pidfd, and the one place that signals; `ending`: ends what a
 //!   spawn without a shim has left
 //! - `unkillable`, `survivors`: who could not be ended
-//! - [`sweep`]: ends what earlier generations have left
+//! - [`sweep`]: ends what earlier generations have left, which `leftovers` finds
 //! - [`tier`]: what this machine offers; [`inspect`]: whether what runs and what is recorded agree,
 //!   `headroom`: how far the limits are; `fix`: mends it
 //! - `tree`: what a spawn's processes use, for people
@@ -129,6 +129,7 @@ mod fix;
 mod headroom;
 pub mod identity;
 pub mod inspect;
+mod leftovers;
 mod lines;
 #[cfg(target_os = "linux")]
 mod living;

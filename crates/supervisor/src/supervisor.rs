@@ -285,8 +285,8 @@ impl Supervisor {
         inspect::inspect(Arc::clone(&self.inner)).await
     }
 
-    /// Mends what [`inspect`](Self::inspect) finds now, or only says what it would do. What cannot
-    /// be verified is left alone.
+    /// Mends what [`inspect`](Self::inspect) finds now, or only says what it would do. No
+    /// process that cannot be verified is touched.
     pub async fn fix(&self, is_dry: bool) -> Vec<Fix> {
         fix::fix(Arc::clone(&self.inner), is_dry).await
     }

@@ -1,8 +1,8 @@
 //! Ends what earlier generations of this install have left, once, when a worker starts.
 //!
-//! Finds by records and by tags. Ends whom a tag or the child's own recorded identity names, and
-//! their descendants, through pidfds that were verified. What cannot be told is reported and left,
-//! and so is everything of other installs.
+//! What there is, `leftovers` finds by records and by tags. Ends whom a tag or the child's own
+//! recorded identity names, and their descendants, through pidfds that were verified. What cannot
+//! be told is reported and left, and so is everything of other installs.
 //!
 //! What has neither a tag nor a verified ancestor cannot be found: it wiped its environment, and
 //! its shim was killed before it could end its tree. A shim that ends its tree after its worker's
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 
-use crate::boot;
 use crate::ending::{Ending, Target, end};
 use crate::errors::chain;
-use crate::finding::{Tagged, look_again, tags_alive, wait_gone};
-use crate::identity::{Doubt, ProcessIdentity, Standing};
+use crate::finding::wait_gone;
+use crate::identity::{ProcessIdentity, Standing};
+use crate::leftovers::{Left, Leftovers, is_shim_lost, standing};
 use crate::patience::ANSWER_MAX;
-use crate::registry::{Listing, SpawnRecord};
+use crate::registry::SpawnRecord;
 use crate::report::{StopEnd, Stopped, SweepReport};
 use crate::supervisor::Inner;
 use crate::tag::Tag;
@@ -45,23 +45,23 @@ impl Sweep {
     pub(crate) async fn begin(inner: Arc<Inner>) -> Self {
         let began_at = Instant::now();
         let looking = Arc::clone(&inner);
-        let look = spawn_blocking(move || Look::around(&looking)).await;
-        let look = look.unwrap_or_else(|error| Look {
+        let found = spawn_blocking(move || Leftovers::find(&looking)).await;
+        let found = found.unwrap_or_else(|error| Leftovers {
             doubtful: vec![format!("looking for what is left: {error}")],
-            ..Look::default()
+            ..Leftovers::default()
         });
         let mut progress = Progress::default();
-        progress.report.cleared = look.cleared;
-        progress.report.doubtful = look.doubtful;
-        progress.report.shims_lost = look.shims_lost;
+        progress.report.cleared = found.cleared;
+        progress.report.doubtful = found.doubtful;
+        progress.report.shims_lost = found.shims_lost;
         progress.report.took_ms = ms_since(began_at);
-        for left in &look.left {
+        for left in &found.left {
             let session = left.tag.session().to_owned();
             *progress.sessions.entry(session).or_default() += 1;
         }
-        inner.sweeping.take(look.left.iter().map(|left| &left.tag));
+        inner.sweeping.take(found.left.iter().map(|left| &left.tag));
         let (sender, receiver) = watch::channel(progress);
-        tokio::spawn(end_all(inner, look.left, sender, began_at));
+        tokio::spawn(end_all(inner, found.left, sender, began_at));
         Self { progress: receiver }
     }
 
@@ -106,175 +106,6 @@ impl Sweeping {
     fn lock(&self) -> MutexGuard<'_, HashSet<Tag>> {
         // Nothing panics while it is held half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A spawn of which something may live.
-#[derive(Debug)]
-struct Left {
-    tag: Tag,
-    /// `None` also for one that is in doubt: it is kept whatever becomes of the processes.
-    record: Option<SpawnRecord>,
-    /// Its shim, if that is verified to live: it is ending its tree already, since its lifeline
-    /// went with its worker.
-    shim: Option<ProcessIdentity>,
-}
-
-impl Left {
-    fn tagged(tag: Tag, record: Option<SpawnRecord>) -> Self {
-        let shim = None;
-        Self { tag, record, shim }
-    }
-}
-
-/// What was found at first sight.
-#[derive(Debug, Default)]
-struct Look {
-    left: Vec<Left>,
-    /// Records of which nothing was found yet.
-    unfound: Vec<SpawnRecord>,
-    cleared: u64,
-    shims_lost: Vec<String>,
-    doubtful: Vec<String>,
-}
-
-impl Look {
-    fn around(inner: &Inner) -> Self {
-        let mut look = Self::default();
-        let listing = inner.registry.list().unwrap_or_else(|error| {
-            look.doubtful
-                .push(format!("read the process registry: {error}"));
-            Listing::default()
-        });
-        for (path, problem) in listing.unreadable {
-            match inner.registry.clear_of_earlier_boot(&path) {
-                Ok(true) => look.cleared += 1,
-                Ok(false) | Err(_) => {
-                    let text = format!("{} {problem}", path.display());
-                    look.doubtful.push(text);
-                }
-            }
-        }
-        // After the records: nobody of an earlier generation starts anything any more, so what a
-        // record names and this does not find has ended.
-        let found = tags_alive(&|tag| is_earlier(inner, tag));
-        let Some(found) = look.or_doubt(found) else {
-            // Without that look no record can be cleared.
-            return look;
-        };
-        let mut tags: HashSet<Tag> = found.processes.iter().map(|(_, tag)| tag.clone()).collect();
-        for record in listing.records {
-            look.judge(inner, record, &mut tags);
-        }
-        let left = tags.into_iter().map(|tag| Left::tagged(tag, None));
-        look.left.extend(left);
-        look.clear_unfound(inner, &found);
-        look
-    }
-
-    fn judge(&mut self, inner: &Inner, record: SpawnRecord, tags: &mut HashSet<Tag>) {
-        let tag = record.tag.clone();
-        if !is_earlier(inner, &tag) {
-            if !tag.is_of_install(&inner.settings.install) {
-                self.doubt(&tag, "it is of another install");
-            }
-            return;
-        }
-        let is_tagged = tags.remove(&tag);
-        match standing(inner, &record) {
-            Standing::Alive => self.left.push(Left {
-                tag,
-                shim: record.identity.clone(),
-                record: Some(record),
-            }),
-            Standing::Gone => {
-                if is_shim_lost(inner, &record) {
-                    self.shims_lost.push(tag.to_string());
-                }
-                match record.leader_standing(&inner.host) {
-                    Some(Standing::Alive) => self.left.push(Left::tagged(tag, Some(record))),
-                    Some(Standing::Unverifiable(doubt)) => {
-                        self.doubt(&tag, &doubt.to_string());
-                        self.left.extend(is_tagged.then(|| Left::tagged(tag, None)));
-                    }
-                    _ if is_tagged => self.left.push(Left::tagged(tag, Some(record))),
-                    _ => self.unfound.push(record),
-                }
-            }
-            Standing::Unverifiable(doubt) => {
-                self.doubt(&tag, &doubt.to_string());
-                // Its processes are verified each by itself; only the record is in doubt.
-                self.left.extend(is_tagged.then(|| Left::tagged(tag, None)));
-            }
-        }
-    }
-
-    /// Clears the records of which nothing was found, after a second look.
-    fn clear_unfound(&mut self, inner: &Inner, first: &Tagged) {
-        let unfound = std::mem::take(&mut self.unfound);
-        let may_live = |record: &SpawnRecord| !is_of_earlier_boot(record);
-        let missed = if unfound.iter().any(may_live) {
-            let again = look_again(first, &|tag| is_earlier(inner, tag));
-            match self.or_doubt(again) {
-                Some(missed) => missed,
-                None => return,
-            }
-        } else {
-            Vec::new()
-        };
-        let mut missed: HashSet<Tag> = missed.into_iter().map(|(_, tag)| tag).collect();
-        missed.retain(|tag| !self.left.iter().any(|left| left.tag == *tag));
-        for record in unfound {
-            let tag = record.tag.clone();
-            if missed.remove(&tag) {
-                self.left.push(Left::tagged(tag, Some(record)));
-                continue;
-            }
-            match inner.registry.remove(&tag) {
-                Ok(()) => self.cleared += 1,
-                Err(error) => self.doubt(&tag, &chain(&error)),
-            }
-        }
-        let left = missed.into_iter().map(|tag| Left::tagged(tag, None));
-        self.left.extend(left);
-    }
-
-    fn or_doubt<T>(&mut self, looked: io::Result<T>) -> Option<T> {
-        let failed = |error| self.doubtful.push(format!("look for processes: {error}"));
-        looked.map_err(failed).ok()
-    }
-
-    fn doubt(&mut self, tag: &Tag, problem: &str) {
-        self.doubtful.push(format!("record of {tag}: {problem}"));
-    }
-}
-
-/// Whether the shim of a record, which is gone, was killed: otherwise it would have removed the
-/// record before it ended. What had a boot of its own ended with that.
-fn is_shim_lost(inner: &Inner, record: &SpawnRecord) -> bool {
-    let had_shim = record.identity.is_some() && !is_of_earlier_boot(record);
-    had_shim && inner.registry.holds(&record.tag)
-}
-
-fn is_of_earlier_boot(record: &SpawnRecord) -> bool {
-    let identity = record.identity.as_ref();
-    identity.is_some_and(|identity| boot::boot_id().is_ok_and(|boot| boot != identity.boot_id))
-}
-
-/// Whether it is of this install, and not of this run.
-fn is_earlier(inner: &Inner, tag: &Tag) -> bool {
-    tag.is_of_install(&inner.settings.install) && tag.generation() != inner.settings.generation
-}
-
-/// What has become of a record's process. An intent of this host has none that its tag would not
-/// find.
-pub(crate) fn standing(inner: &Inner, record: &SpawnRecord) -> Standing {
-    match record.standing(&inner.host) {
-        Standing::Unverifiable(Doubt::NoIdentity) if record.host == inner.host => Standing::Gone,
-        Standing::Unverifiable(Doubt::NoIdentity) => {
-            Standing::Unverifiable(Doubt::OtherHost(record.host.clone()))
-        }
-        standing => standing,
     }
 }
 
