@@ -66,6 +66,7 @@ pub(crate) fn end(target: &Target<'_>, grace: Duration) -> io::Result<Ending> {
         reader: TagReader::new()?,
         members: HashMap::new(),
         barred: HashMap::new(),
+        others: Vec::new(),
         tally: Tally::default(),
     };
     let _is_over = group.terminate(grace)? || group.kill()?;
@@ -80,6 +81,9 @@ struct Group<'a> {
     /// Who was found by the latest look and is not signalled, with the reason. Nobody waits for
     /// them: they are reported.
     barred: HashMap<u32, String>,
+    /// Who was read and carries no such tag, in ascending order. While there are members these are
+    /// not read again, which is nearly all of a look; whoever ends is forgotten at the next one.
+    others: Vec<u32>,
     tally: Tally,
 }
 
@@ -182,9 +186,17 @@ impl Group<'_> {
     fn look(&mut self) -> io::Result<()> {
         self.members.retain(|_, member| !member.process.has_ended());
         self.barred.clear();
+        if self.members.is_empty() {
+            // Nothing is over on the strength of what was read before.
+            self.others.clear();
+        }
         let pids = self.reader.pids()?;
+        let known = std::mem::take(&mut self.others);
         for pid in &pids {
-            self.take_if_tagged(*pid)?;
+            let is_other = known.binary_search(pid).is_ok() || self.is_other(*pid)?;
+            if is_other {
+                self.others.push(*pid);
+            }
         }
         if let Some(leader) = self.target.leader {
             self.take(leader.pid, LivingProcess::identified(leader));
@@ -204,10 +216,16 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn take_if_tagged(&mut self, pid: u32) -> io::Result<()> {
+    /// Takes a process that carries the tag. Tells whether it does not, by its environment.
+    fn is_other(&mut self, pid: u32) -> io::Result<bool> {
+        if self.members.contains_key(&pid) {
+            return Ok(false);
+        }
         // Most processes have no tag: no pidfd for them.
-        if self.members.contains_key(&pid) || self.wanted(pid)?.is_none() {
-            return Ok(());
+        match self.reader.read(pid)? {
+            Reading::Tagged { tag, .. } if (self.target.wanted)(&tag) => {}
+            Reading::Tagged { .. } | Reading::Untagged => return Ok(true),
+            Reading::Empty | Reading::Hidden => return Ok(false),
         }
         let held = LivingProcess::open(pid);
         // Again, now that the pid cannot come to mean another: as long as the pidfd's process has
@@ -218,7 +236,7 @@ impl Group<'_> {
             Some(_) => self.bar(pid, "it belongs to another user"),
             None => false,
         };
-        Ok(())
+        Ok(false)
     }
 
     /// Whether the process with `pid` is a member now and was none, for being a child of
