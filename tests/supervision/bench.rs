@@ -211,7 +211,14 @@ pub(super) struct Stray {
 
 impl Stray {
     fn start(dir: &Path, marker: &str, tag: Option<&str>) -> Self {
-        Self::start_as(dir, marker, tag, STUBBORN, 0)
+        let stray = Self::start_as(dir, marker, tag, STUBBORN, 0);
+        let of_it = format!("READY={}", stray.ready());
+        wait_until("its sleep has become one", LIMIT, || {
+            let all = Process::all_with(&of_it);
+            let is_sleep = |process: &Process| process.command_line().starts_with("sleep");
+            ok_if(all.iter().any(is_sleep), all)
+        });
+        stray
     }
 
     /// `group`: 0 for one of its own.
