@@ -10,3 +10,4 @@ mod end;
 mod nasty;
 #[path = "shim/start.rs"]
 mod start;
+mod untouchable;

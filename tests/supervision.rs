@@ -8,6 +8,8 @@ mod end;
 mod identity;
 mod inspect;
 mod life;
+mod limits;
 mod output;
 mod seccomp;
 mod sweep;
+mod unkillable;

@@ -194,6 +194,12 @@ async fn program_that_does_not_become_ready_is_told_apart_and_ended() {
         false,
     )
     .await;
+    for code in [126, 127] {
+        let script = format!("echo 'sh: no such thing' >&2; exit {code}");
+        let expected =
+            format!("exited with code {code}; it last said: sh: no such thing, {before}");
+        check(&script, &expected, true).await;
+    }
     let said = r#"echo '{"type":"ready","protocol":2}'; sleep 1000"#;
     check(said, "it speaks protocol 2, this worker speaks 1", true).await;
     let said = r#"echo '{"type":"failure","class":"poison","reason":"no key"}'; sleep 1000"#;

@@ -102,6 +102,22 @@ fn worker_killed_over_each_message_in_work_gives_the_same_results() {
 }
 
 #[test]
+fn worker_that_is_killed_leaves_neither_a_process_nor_a_record() {
+    let programs = Programs::new("child\nignore");
+    let worker = programs.home.start();
+    send(&programs.home, &payload::prompt("s", "first"));
+    worker.wait_idle();
+    let records = || std::fs::read_dir(programs.home.layout().process_dir()).map(Iterator::count);
+    assert_eq!(records().expect("the records"), 1);
+    worker.kill();
+    programs.wait_nothing_left();
+    wait_until("no record is left", LIMIT, || {
+        let count = records().expect("the records");
+        ok_if(count == 0, count)
+    });
+}
+
+#[test]
 fn worker_whose_writer_panics_ends_soon_and_the_next_takes_up_what_is_left() {
     let mut programs = Programs::new("hold Stop")
         .with("session.generator_stop_wait_ms", 600_000)

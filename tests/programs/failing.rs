@@ -8,7 +8,7 @@ use sessiond_queue::types::{Message, State};
 use super::Programs;
 use crate::support::home::SESSIOND;
 use crate::support::wait::ok_if;
-use crate::support::{Api, LIMIT, Worker, launch, payload, wait_until};
+use crate::support::{Api, Freezer, LIMIT, Worker, launch, payload, wait_until};
 
 const NAME: &str = "claude-code:s";
 const MESSAGES: usize = 20;
@@ -250,6 +250,79 @@ fn name_that_is_not_on_the_path_is_told_with_where_it_was_looked_for() {
     });
     let path = "looked for in /usr/local/bin:/usr/bin:/bin and nowhere else";
     assert!(told.contains(path), "{told}");
+}
+
+#[test]
+fn program_that_meets_its_memory_limit_is_told_with_the_limit() {
+    let programs = Programs::new("allocate 1073741824")
+        .with("generator.memory_max_bytes", 256 << 20)
+        .with("generator.restart_max", 0);
+    let worker = programs.home.start();
+    worker.api().accept(payload::prompt("s", "first"));
+    let told = wait_until("the doctor tells", LIMIT, || {
+        has_finding(worker.api(), "session_failing")
+    });
+    assert!(told.contains("memory_max_bytes = 268435456"), "{told}");
+    assert!(told.contains("ended by signal 6 (SIGABRT)"), "{told}");
+    // Within its limits it works.
+    programs.set_modes("allocate 67108864");
+    programs.home.cli(&["session", "restart", NAME]).text();
+    worker.wait_idle();
+    assert_eq!(worker.api().messages(NAME)[0].state, State::Done);
+}
+
+#[test]
+fn program_that_a_shell_cannot_find_is_not_tried_again_and_again() {
+    let programs = Programs::new("").with("generator.command", "sh -c no-such-program");
+    let worker = programs.home.start();
+    worker.api().accept(payload::prompt("s", "first"));
+    let told = wait_until("the doctor tells", LIMIT, || {
+        has_finding(worker.api(), "session_failing")
+    });
+    assert!(told.contains("exited with code 127"), "{told}");
+    let starts = programs.home.log().matches("generator not ready").count();
+    assert_eq!(starts, 1);
+}
+
+#[test]
+fn no_other_program_is_started_while_an_earlier_one_cannot_be_ended() {
+    let Some(freezer) = Freezer::new("programs that cannot be ended") else {
+        return;
+    };
+    let programs = Programs::new("").with("generator.progress_timeout_ms", 300);
+    let worker = programs.home.start();
+    let api = worker.api();
+    api.accept(payload::prompt("s", "first"));
+    worker.wait_idle();
+    let program = programs.wait_running(1)[0];
+    freezer.freeze(program);
+    api.accept(payload::prompt("s", "second"));
+    let check_failing = |refusals: usize| {
+        let told = wait_until("the session is failing", LIMIT, || {
+            let log = programs.home.log();
+            let refused = log.matches("generator not ready").count();
+            ok_if(refused == refusals, refused)
+                .map_err(|refused| format!("refused {refused} times"))
+                .and_then(|()| has_finding(api, "session_failing"))
+        });
+        let named = format!("process {} (test-generator)", program.pid);
+        assert!(told.contains(&named) && told.contains("state D"), "{told}");
+        assert_eq!(programs.running(), [program], "and no other");
+    };
+    check_failing(1);
+    // Neither a hand nor a prompt helps as long as it is there.
+    programs.home.cli(&["session", "restart", NAME]).text();
+    check_failing(2);
+    api.accept(payload::prompt("s", "third"));
+    check_failing(3);
+    freezer.thaw();
+    program.wait_gone(LIMIT);
+    api.accept(payload::prompt("s", "fourth"));
+    worker.wait_idle();
+    let messages = api.messages(NAME);
+    let is_done = |message: &Message| message.state == State::Done;
+    assert_eq!(messages.len(), 4);
+    assert!(messages.iter().all(is_done), "{messages:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! ```text
 //! exit-at-start         ends with exit code 1 before `ready`
 //! hang-at-start         never says `ready`
+//! allocate BYTES        takes so much memory before `ready`
 //! unavailable           fails every message: its provider is away
 //! die-on KIND           is killed by a message of this kind
 //! die-after             is killed after each result, at once
@@ -38,6 +39,11 @@ fn main() {
     }
     if modes.has("hang-at-start") {
         wait_for_ever();
+    }
+    if let Some(bytes) = modes.word_after("allocate") {
+        // Never written to: what is limited is the address space.
+        let bytes = bytes.parse().expect("a number");
+        std::hint::black_box(Vec::<u8>::with_capacity(bytes));
     }
     if modes.has("child") {
         start_child();

@@ -4,9 +4,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use sessiond_supervisor::control::{Exit, Tally};
+use sessiond_supervisor::control::{Exit, Report, Tally};
 
-use super::rig::{LONG_MS, Shim, wait_for_processes};
+use super::rig::{LONG_MS, SHIM, Shim, wait_for_processes};
 use crate::support::wait::ok_if;
 use crate::support::{Home, LIMIT, Process, launch, nasty_child, wait_until};
 
@@ -90,6 +90,58 @@ fn a_signal_that_means_nothing_to_the_shim_changes_nothing() {
     shim.stop(LONG_MS);
     assert_eq!(shim.exited(), Exit::Signal(libc::SIGTERM));
     shim.gone();
+}
+
+#[test]
+fn each_order_is_answered_at_once() {
+    let home = Home::new();
+    let (mut shim, _leader) = Shim::start_nasty(&home, LONG_MS, &["ignore-term"]);
+    for _ in 0..3 {
+        shim.stop(LONG_MS);
+        assert_eq!(shim.any_report(), Some(Report::Stopping));
+    }
+    shim.stop(0);
+    assert_eq!(shim.any_report(), Some(Report::Stopping));
+    assert_eq!(shim.exited(), Exit::Signal(libc::SIGKILL));
+    shim.gone();
+}
+
+#[test]
+fn the_record_is_removed_when_the_lifeline_has_ended_and_left_to_the_worker_otherwise() {
+    let home = Home::new();
+    let record = home.layout().root().with_file_name("record");
+    let start = |program: &[&str]| {
+        std::fs::write(&record, "").unwrap();
+        let mut command = home.command(SHIM);
+        command.args(["--grace-ms", "300", "--record"]);
+        Shim::launch(command.arg(&record).arg("--").args(program))
+    };
+
+    let mut shim = start(&["sleep", "1000"]);
+    shim.say_hello("");
+    shim.started();
+    shim.stop(LONG_MS);
+    shim.exited();
+    shim.gone();
+    assert!(record.exists(), "the worker lives");
+
+    let mut shim = start(&["sleep", "1000"]);
+    shim.say_hello("");
+    shim.started();
+    drop(shim.let_go());
+    shim.wait_end();
+    assert!(!record.exists(), "the tree was ended");
+
+    let mut shim = start(&["sleep", "1000"]);
+    drop(shim.let_go());
+    shim.wait_end();
+    assert!(!record.exists(), "nothing was started");
+
+    let mut shim = start(&["/no/such/program"]);
+    shim.say_hello("");
+    drop(shim.let_go());
+    shim.wait_end();
+    assert!(!record.exists(), "nothing could be started");
 }
 
 #[test]

@@ -11,6 +11,10 @@ use crate::support::{Home, Process};
 
 /// `errno` of a program that is not there.
 const ENOENT: i32 = 2;
+/// `errno` of a file that is no program.
+const ENOEXEC: i32 = 8;
+/// `errno` of a process that has as many descriptors as it may.
+const EMFILE: i32 = 24;
 /// `errno` of a program that may not be run.
 const EACCES: i32 = 13;
 
@@ -120,6 +124,70 @@ fn the_shim_keeps_neither_the_childs_output_nor_its_input_nor_its_directory() {
     shim.stop(LONG_MS);
     shim.exited();
     shim.gone();
+}
+
+#[test]
+fn a_start_that_lacks_a_descriptor_is_told_so_at_every_step() {
+    let home = Home::new();
+    let start = |limit: u32| {
+        let become_shim =
+            format!("ulimit -n {limit}; exec {SHIM} --grace-ms {LONG_MS} -- sh -c 'exit 7'");
+        let mut shim = Shim::launch(home.command("sh").args(["-c", &become_shim]));
+        shim.say_hello("");
+        shim
+    };
+    // Below it the shim itself does not come up: somebody has to open its libraries.
+    let mut limit = 4;
+    loop {
+        let mut shim = start(limit);
+        match shim.report() {
+            Some(Report::Failed { errno: EMFILE }) => limit += 1,
+            Some(Report::Started { .. }) => {
+                assert_eq!(shim.exited(), Exit::Code(7));
+                shim.gone();
+                break;
+            }
+            other => panic!("{other:?} with {limit}"),
+        }
+    }
+    // The signals, and two ends of a pipe.
+    assert!(limit > 5, "{limit}");
+}
+
+#[test]
+fn a_limit_beyond_the_hard_one_is_no_obstacle() {
+    let home = Home::new();
+    let become_shim = format!(
+        "ulimit -n 64; exec {SHIM} --grace-ms {LONG_MS} --limit nofile=1000000 --limit nice=100 \
+         -- sh -c 'ulimit -n; nice'"
+    );
+    let mut shim = Shim::launch(home.command("sh").args(["-c", &become_shim]));
+    shim.say_hello("");
+    shim.started();
+    assert_eq!(shim.line(), "64\n");
+    assert_eq!(shim.line(), "19\n");
+    assert_eq!(shim.exited(), Exit::Code(0));
+    shim.gone();
+}
+
+#[test]
+fn a_file_that_is_no_program_is_no_script_of_a_shell() {
+    let home = Home::new();
+    let directory = home.layout().root();
+    fs::create_dir_all(directory).unwrap();
+    let file = directory.join("sessiond-no-program");
+    fs::write(&file, "exit 7\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();
+    for program in [file.to_str().unwrap(), "sessiond-no-program"] {
+        let mut command = home.command(SHIM);
+        let path = format!("/no/such/directory::{}", directory.display());
+        command.env("PATH", path);
+        command.args(["--grace-ms", "1", "--", program]);
+        let mut shim = Shim::launch(&mut command);
+        shim.say_hello("");
+        assert_eq!(shim.report(), Some(Report::Failed { errno: ENOEXEC }));
+        shim.wait_end();
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use nix::sys::signal::Signal;
 use sessiond_supervisor::StopEnd;
 
 use super::bench::{Bench, line};
-use crate::support::Process;
+use crate::support::wait::ok_if;
+use crate::support::{LIMIT, Process, wait_until};
 
 const TREE: &str = "trap '' TERM; setsid sh -c 'echo up; while :; do sleep 1000; done' & \
     while :; do sleep 1000; done";
@@ -36,6 +37,7 @@ fn tree_whose_shim_was_killed_is_ended_by_its_tag_and_nobody_else_is() {
         assert!(stopped.killed >= 2, "{stopped:?}");
         assert!(!leader.is_alive());
         assert_eq!(child.stdout.next().await, None);
+        assert_eq!(bench.supervisor.counts().shims_lost, 1);
     });
     assert!(bench.record_files().is_empty());
     assert!(canaries.iter().all(|canary| canary.process.is_alive()));
@@ -52,6 +54,51 @@ fn shim_that_does_not_answer_is_killed_and_its_tree_ended() {
         shim(&bench).freeze();
         let stopped = child.control.stop().await;
         assert_eq!(stopped.end, StopEnd::Swept);
+        assert_eq!(bench.supervisor.counts().shims_lost, 1);
+    });
+    bench.wait_clean();
+}
+
+#[test]
+fn shim_that_freezes_after_it_was_heard_is_killed_and_its_tree_ended() {
+    let bench = Bench::new();
+    bench.run(async {
+        let script = "trap 'echo asked' TERM; echo up; while :; do sleep 1000 & wait; done";
+        let mut child = bench.spawn(script).await;
+        assert_eq!(line(&mut child).await, "up");
+        let stop = tokio::spawn({
+            let control = child.control.clone();
+            async move { control.stop().await }
+        });
+        // It has passed the order on, so it has answered it.
+        assert_eq!(line(&mut child).await, "asked");
+        shim(&bench).freeze();
+        assert_eq!(stop.await.unwrap().end, StopEnd::Swept);
+    });
+    bench.wait_clean();
+}
+
+#[test]
+fn child_that_wiped_its_environment_is_ended_when_its_shim_was_killed() {
+    let bench = Bench::new();
+    bench.run(async {
+        let script = "exec env -i /bin/sh -c \"trap '' TERM; /bin/sleep 1000 & echo \\$!; wait\"";
+        let mut child = bench.spawn(script).await;
+        let pid = line(&mut child).await.parse().unwrap();
+        let leader = Process {
+            pid: child.control.pid(),
+        };
+        assert_eq!(leader.environment(), [""; 0]);
+        wait_until("the leader is recorded", LIMIT, || {
+            let records = bench.records();
+            ok_if(records[0].leader.is_some(), records)
+        });
+        let recorded = bench.records().remove(0).leader.unwrap();
+        assert_eq!(recorded.pid, leader.pid);
+        shim(&bench).signal(Signal::SIGKILL);
+        assert_eq!(child.control.stop().await.end, StopEnd::Swept);
+        assert!(!leader.is_alive());
+        Process { pid }.wait_gone(LIMIT);
     });
     bench.wait_clean();
 }
@@ -66,5 +113,5 @@ fn no_tree_outlives_its_worker() {
         std::mem::forget(child);
     });
     bench.drop_runtime();
-    bench.wait_gone();
+    bench.wait_clean();
 }

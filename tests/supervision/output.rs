@@ -234,6 +234,31 @@ fn file_that_cannot_be_written_costs_the_child_nothing() {
         child.stdin.write_line(b"go").await.unwrap();
         assert_eq!(child.control.exited().await, Some(Exit::Code(0)));
         child.control.stop().await;
+        assert_eq!(bench.supervisor.counts().output_dropped_bytes, 8);
+    });
+    bench.wait_clean();
+}
+
+#[test]
+fn pipe_that_somebody_outside_of_the_tree_holds_is_counted() {
+    let bench = Bench::new();
+    bench.run(async {
+        let check = async |held: &str, leaked| {
+            let child = bench
+                .spawn("trap 'exit 0' TERM; while :; do sleep 0.01; done")
+                .await;
+            let pid = child.control.pid();
+            let path = format!("/proc/{pid}/{held}");
+            // The pipe itself, for writing, or a file that has nothing to do with it.
+            let holder = fs::File::options().append(true).open(path).unwrap();
+            child.control.stop().await;
+            drop(holder);
+            assert_eq!(bench.supervisor.counts().pipes_leaked, leaked, "{held}");
+        };
+        check("comm", 0).await;
+        check("fd/1", 1).await;
+        check("fd/2", 2).await;
+        check("comm", 2).await;
     });
     bench.wait_clean();
 }

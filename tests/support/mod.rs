@@ -3,29 +3,35 @@
 //! `tests/README.md` describes it for its users. Modules in reading order: `home` (an install and
 //! everything that is done with it), `worker` (its running worker), `api` over `http`, `database`,
 //! `process` (what `/proc` says), `launch` (the one place that starts programs), `child` (a program
-//! that misbehaves), `wait`, `payload`.
+//! that misbehaves), `freezer` (one that does not die), `alone`, `left_out`, `wait`, `payload`.
 #![allow(
     dead_code,
     reason = "path-included by several programs, each of which uses its part"
 )]
 
+pub mod alone;
 pub mod api;
 pub mod child;
 pub mod database;
+pub mod freezer;
 pub mod home;
 pub mod http;
 pub mod launch;
+mod left_out;
 pub mod payload;
 pub mod process;
 pub mod wait;
 pub mod worker;
 
+pub use alone::is_alone;
 pub use api::{Api, SessionView};
 pub use child::{example, nasty_child};
 pub use database::Database;
+pub use freezer::Freezer;
 pub use home::{HOOK, Home};
 pub use http::Response;
 pub use launch::Ran;
+pub use left_out::leave_out;
 pub use process::Process;
 pub use wait::{LIMIT, wait_until};
 pub use worker::Worker;

@@ -2,7 +2,7 @@
 //! their message goes, what happens while they start and close, and what a stop leaves.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sessiond_queue::ids::{MessageId, SessionId};
@@ -253,6 +253,31 @@ async fn start_that_the_workers_stop_refuses_does_not_count() {
     assert_eq!(rig.programs.starts(), 1);
     assert_eq!(rig.row(session).await.failing, None);
     rig.until_state(message, State::Pending).await;
+}
+
+#[tokio::test]
+async fn start_that_the_machine_or_the_cap_does_not_allow_is_tried_again_and_does_not_count() {
+    for kind in [OpenErrorKind::Lacking, OpenErrorKind::Full] {
+        let rig = Rig::new(1, |settings| settings.generator.restart_max = 0);
+        let left = AtomicU64::new(7);
+        rig.programs.on_start(move |_| {
+            let is_there = left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                    left.checked_sub(1)
+                })
+                .is_err();
+            is_there.then_some(()).ok_or_else(|| OpenError {
+                kind,
+                ..not_ready()
+            })
+        });
+        let (session, message) = rig.send("a", Effect::None).await;
+        rig.until_state(message, State::Done).await;
+        assert_eq!(rig.programs.starts(), 8, "{kind:?}");
+        assert_eq!(rig.row(session).await.failing, None, "{kind:?}");
+        let message = rig.store.message(message).await.expect("the model");
+        assert_eq!(message.expect("is there").attempt, 1, "{kind:?}");
+    }
 }
 
 #[tokio::test]
