@@ -2,39 +2,34 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 use sessiond_supervisor::control::{Report, Tally, UNTOUCHABLE_MAX, Untouchable};
 
 use super::rig::{SHIM, Shim};
-use crate::support::{Home, LIMIT, Process, leave_out};
+use crate::support::stranger::{STRANGER, lend, may_make_stranger, setpriv, take_rights};
+use crate::support::{Home, LIMIT, Process};
 
-/// A user that nobody is.
-const STRANGER: &str = "64984";
 /// How many it starts; more than are named.
 const COUNT: usize = UNTOUCHABLE_MAX + 2;
 
 #[test]
 fn processes_that_took_other_rights_are_named_and_left_with_their_record() {
+    const FEATURE: &str = "shim over what took other rights";
     let home = Home::new();
-    let Some(setpriv) = setpriv().filter(|_| geteuid().is_root()) else {
-        return leave_out("shim: setuid programs are made by root, and by means of setpriv");
-    };
     let dir = home.layout().root().with_file_name("programs");
     fs::create_dir_all(&dir).unwrap();
     for above in [&dir, dir.parent().unwrap()] {
         fs::set_permissions(above, fs::Permissions::from_mode(0o777)).unwrap();
     }
-    let copy = |from: &Path, name: &str, mode| {
-        let to = dir.join(name);
-        fs::copy(from, &to).unwrap();
-        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).unwrap();
-        to
+    let (true, Some(setpriv)) = (may_make_stranger(FEATURE), setpriv()) else {
+        return;
     };
-    let shim = copy(Path::new(SHIM), "shim", 0o755);
-    let take_rights = copy(&setpriv, "take-rights", 0o4755);
+    let Some(take_rights) = take_rights(&dir, FEATURE) else {
+        return;
+    };
+    let shim = lend(Path::new(SHIM), dir.join("shim"));
     let record = dir.join("record");
     fs::write(&record, "").unwrap();
 
@@ -44,7 +39,8 @@ fn processes_that_took_other_rights_are_named_and_left_with_their_record() {
         take_rights.display()
     );
     let mut command = home.command(setpriv.to_str().unwrap());
-    command.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups"]);
+    let stranger = STRANGER.to_string();
+    command.args(["--reuid", &stranger, "--regid", &stranger, "--clear-groups"]);
     command.arg(&shim).args(["--grace-ms", "100", "--record"]);
     command.arg(&record).args(["--", "sh", "-c", &script]);
     let mut shim = Shim::launch(&mut command);
@@ -86,14 +82,6 @@ fn processes_that_took_other_rights_are_named_and_left_with_their_record() {
     };
     assert!(named.iter().all(is_one_of_them), "{named:?}");
     assert!(record.exists());
-}
-
-fn setpriv() -> Option<PathBuf> {
-    let mut dirs = ["/usr/local/bin", "/usr/bin", "/bin"].iter();
-    dirs.find_map(|dir| {
-        let path = Path::new(dir).join("setpriv");
-        path.is_file().then_some(path)
-    })
 }
 
 fn children(parent: Process) -> Vec<Process> {

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 use uuid::Uuid;
 
+use crate::support::stranger::{become_stranger, lend};
 use crate::support::wait::ok_if;
 use crate::support::{LIMIT, Process, wait_until};
 
@@ -59,6 +60,18 @@ impl Bench {
             marker: Uuid::new_v4().to_string(),
             dir,
         }
+    }
+
+    /// The install of another user, whom this whole process becomes: only in one of its own. Before
+    /// that `prepare` is given the directory.
+    pub(super) fn of_stranger(prepare: impl FnOnce(&Path)) -> Self {
+        Self::with(|settings| {
+            let dir = settings.registry_dir.parent().expect("a directory");
+            prepare(dir);
+            settings.shim = lend(Path::new(SHIM), dir.join("shim"));
+            fs::create_dir(&settings.registry_dir).expect("a directory");
+            become_stranger(&[dir, &settings.registry_dir]);
+        })
     }
 
     /// Runs a test's body, within the limit.

@@ -3,19 +3,13 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
 
-use nix::sys::prctl;
 use nix::sys::resource::{Resource as Limit, getrlimit, setrlimit};
-use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 use sessiond_supervisor::{Command, ProcessLimits, Resource, SpawnError};
 
-use super::bench::{Bench, SESSION, SHIM, line};
-use crate::support::{Process, is_alone, leave_out};
-
-/// A user that nobody is.
-const STRANGER: u32 = 64_983;
+use super::bench::{Bench, SESSION, line};
+use crate::support::stranger::may_make_stranger;
+use crate::support::{Process, is_alone};
 
 /// The soft and the hard limit, as the kernel shows them.
 fn limit_of(process: Process, name: &str) -> (String, String) {
@@ -230,28 +224,13 @@ fn start_that_lacks_a_descriptor_is_told_so_at_every_step_and_leaves_nothing() {
 #[test]
 fn start_that_lacks_a_process_is_told_so_at_every_step_and_leaves_nothing() {
     let name = "start_that_lacks_a_process_is_told_so_at_every_step_and_leaves_nothing";
-    if !geteuid().is_root() {
-        return leave_out("supervision: only root becomes a user that has no process yet");
+    if !may_make_stranger("supervision without processes to spare") {
+        return;
     }
     if !is_alone(module_path!(), name) {
         return;
     }
-    let bench = Bench::with(|settings| {
-        // Where another user finds it.
-        let dir = settings.registry_dir.parent().unwrap();
-        settings.shim = dir.join("shim");
-        fs::copy(SHIM, &settings.shim).unwrap();
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(&settings.registry_dir).unwrap();
-        own(dir);
-        own(&settings.registry_dir);
-        setgroups(&[]).unwrap();
-        let (user, group) = (Uid::from_raw(STRANGER), Gid::from_raw(STRANGER));
-        setresgid(group, group, group).unwrap();
-        setresuid(user, user, user).unwrap();
-        // Lost with the user, and with it the way into /proc/self.
-        prctl::set_dumpable(true).unwrap();
-    });
+    let bench = Bench::of_stranger(|_| ());
     bench.run(async {
         bench.spawn("exit 0").await.control.stop().await;
         let (_, hard) = getrlimit(Limit::RLIMIT_NPROC).unwrap();
@@ -271,8 +250,4 @@ fn start_that_lacks_a_process_is_told_so_at_every_step_and_leaves_nothing() {
         assert!(lacked >= 2, "{lacked}");
     });
     bench.wait_clean();
-}
-
-fn own(path: &Path) {
-    chown(path, Some(STRANGER), Some(STRANGER)).expect("root may");
 }

@@ -2,11 +2,14 @@
 
 use std::fs;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use sessiond_supervisor::{Child, StopEnd};
 
 use super::bench::{Bench, SESSION, line};
+use crate::support::stranger::{may_make_stranger, take_rights};
 use crate::support::wait::ok_if;
-use crate::support::{Freezer, LIMIT, Process, wait_until};
+use crate::support::{Freezer, LIMIT, Process, is_alone, wait_until};
 
 const FEATURE: &str = "supervision of what cannot be ended";
 
@@ -100,4 +103,53 @@ fn process_that_does_not_die_is_named_when_its_shim_was_killed() {
         fs::read_dir(&bench.settings.registry_dir).unwrap().count(),
         0
     );
+}
+
+#[test]
+fn process_that_took_other_rights_is_named_and_remembered_until_it_has_ended() {
+    let name = "process_that_took_other_rights_is_named_and_remembered_until_it_has_ended";
+    if !may_make_stranger(FEATURE) || !is_alone(module_path!(), name) {
+        return;
+    }
+    let mut program = None;
+    let bench = Bench::of_stranger(|dir| program = take_rights(dir, FEATURE));
+    let Some(program) = program else {
+        return;
+    };
+    let fifo = bench.dir.path().join("fifo");
+    mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    // Nobody here may end it; it ends with its input.
+    let input = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&fifo)
+        .unwrap();
+    bench.run(async {
+        let take_rights = program.display();
+        let script = format!("{take_rights} --reuid 0 cat <fifo 3<&- & echo $!; wait");
+        let mut child = bench.spawn(&script).await;
+        let pid = line(&mut child).await.parse().unwrap();
+        let process = Process { pid };
+        wait_until("it has taken its rights", LIMIT, || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            ok_if(
+                status.contains("Uid:\t0\t0\t0\t0") && status.contains("cat"),
+                status,
+            )
+        });
+        let stopped = child.control.stop().await;
+        assert_eq!(stopped.end, StopEnd::Unkillable);
+        let [named] = stopped.unkillable.as_slice() else {
+            panic!("{stopped:?}");
+        };
+        assert_eq!((named.pid, named.name.as_str()), (pid, "cat"));
+        assert!(named.is_denied, "{named:?}");
+        assert!(process.is_alive());
+        assert_eq!(bench.supervisor.unkillable(SESSION), stopped.unkillable);
+        assert_eq!(bench.record_files().len(), 1);
+        drop(input);
+        process.wait_gone(LIMIT);
+    });
+    assert_eq!(bench.supervisor.counts().unkillable, []);
+    bench.wait_clean();
 }

@@ -3,7 +3,8 @@
 //! `tests/README.md` describes it for its users. Modules in reading order: `home` (an install and
 //! everything that is done with it), `worker` (its running worker), `api` over `http`, `database`,
 //! `process` (what `/proc` says), `launch` (the one place that starts programs), `child` (a program
-//! that misbehaves), `freezer` (one that does not die), `alone`, `left_out`, `wait`, `payload`.
+//! that misbehaves), `freezer` (one that does not die), `alone`,
+//! `stranger` (another user), `left_out`, `wait`, `payload`.
 #![allow(
     dead_code,
     reason = "path-included by several programs, each of which uses its part"
@@ -20,6 +21,7 @@ pub mod launch;
 mod left_out;
 pub mod payload;
 pub mod process;
+pub mod stranger;
 pub mod wait;
 pub mod worker;
 

@@ -1,33 +1,32 @@
 //! The one owner of a spawn: starts it, follows its shim, and sees to its end.
 //!
 //! Runs as a task of its own from before the first trace of the spawn until after the last, so
-//! that whoever asked for it may go away at any moment.
+//! that whoever asked for it may go away at any moment. The talk with the shim, once the child runs,
+//! is in `follow`.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
 use crate::child::Child;
 use crate::command::Command;
-use crate::control::{Exit, Order, Report, Tally};
-use crate::ending::Ending;
+use crate::control::{Exit, Report};
 use crate::errors::chain;
+use crate::follow::Ended;
 use crate::identity::{ProcessIdentity, Standing};
 use crate::observe::parent;
-use crate::patience::{Due, Patience};
 use crate::pipe::{FarEnd, PipeReader};
 use crate::registry::SpawnRecord;
-use crate::report::{StopEnd, Stopped, Unkillable};
-use crate::shim::{self, Shim, Started};
+use crate::report::Stopped;
+use crate::shim::{self, Started};
 use crate::spawn::{Entry, Spawn, Stage};
 use crate::spawn_error::SpawnError;
 use crate::step::Step;
 use crate::supervisor::{Inner, without_shim};
-use crate::sweep::end_spawn;
 
 /// How long a shim may take until the child runs. It has an exec to do, on a machine that may be
 /// busy.
@@ -45,9 +44,13 @@ pub(crate) fn start(
         spawn: Arc::clone(&entry.spawn),
     };
     tokio::spawn(async move {
-        actor.run(command, reply).await;
-        // Last, and also when the task is dropped: nobody waits for this spawn any longer.
+        let refused = actor.run(command, reply).await;
+        // Also when the task is dropped: nobody waits for this spawn any longer.
         drop(entry);
+        // Last: whoever hears of it may try again, and is not in its own way.
+        if let Some(Refused { reply, error }) = refused {
+            drop(reply.send(Err(error)));
+        }
     });
     answer
 }
@@ -60,42 +63,36 @@ struct Output {
     far_ends: Vec<FarEnd>,
 }
 
-struct SpawnActor {
-    inner: Arc<Inner>,
-    spawn: Arc<Spawn>,
+/// An answer that is still to be given: the child does not run.
+struct Refused {
+    reply: Reply,
+    error: SpawnError,
 }
 
-/// How the talk with a shim ended.
-struct Ended {
-    end: StopEnd,
-    tally: Tally,
-    /// Who could not be ended, as far as they are known.
-    unkillable: Vec<Unkillable>,
-    /// Whether the tree is verified to be empty.
-    is_clean: bool,
-    /// From when on it was being ended.
-    since: Instant,
+/// The task of one spawn.
+pub(crate) struct SpawnActor {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) spawn: Arc<Spawn>,
 }
 
 impl SpawnActor {
-    async fn run(self, command: Command, mut reply: Reply) {
+    async fn run(self, command: Command, mut reply: Reply) -> Option<Refused> {
         self.step(Step::Entered);
         if !self.has_turn(&mut reply).await {
             let command = self.spawn.command.clone();
-            self.refuse(reply, SpawnError::Ended { command });
-            return;
+            return self.refused(reply, SpawnError::Ended { command });
         }
         let intent = self.inner.recorder.put(self.intent()).await;
         match intent {
             Ok(()) => {
                 self.step(Step::Intended);
-                self.start(command, reply).await;
+                self.start(command, reply).await
             }
             Err(source) => {
                 // The file may be there all the same.
                 self.forget().await;
                 let command = self.spawn.command.clone();
-                self.refuse(reply, SpawnError::not_recorded(command, source));
+                self.refused(reply, SpawnError::not_recorded(command, source))
             }
         }
     }
@@ -118,13 +115,12 @@ impl SpawnActor {
         false
     }
 
-    async fn start(self, command: Command, reply: Reply) {
+    async fn start(self, command: Command, reply: Reply) -> Option<Refused> {
         let started = match self.start_shim(&command) {
             Ok(started) => started,
             Err(source) => {
                 self.forget().await;
-                self.refuse(reply, self.not_started(&command, source));
-                return;
+                return self.refused(reply, self.not_started(&command, source));
             }
         };
         let Started {
@@ -180,13 +176,14 @@ impl SpawnActor {
                 // It is long done, or the record is removed too early; a panic was in a hook.
                 let _hook_panicked = recorded.await;
                 self.finish(ended, output).await;
+                None
             }
             Ok(Some(Report::Failed { errno })) => {
                 shim.end().await;
                 self.forget().await;
                 let source = io::Error::from_raw_os_error(errno);
                 let command = self.spawn.command.clone();
-                self.refuse(reply, SpawnError::of_program(command, source));
+                self.refused(reply, SpawnError::of_program(command, source))
             }
             Ok(_) | Err(_) => {
                 if self.lose(shim, None, Instant::now()).await.is_clean {
@@ -196,7 +193,7 @@ impl SpawnActor {
                     Err(_elapsed) => "it did not answer in time",
                     Ok(_) => "it ended without a word",
                 };
-                self.refuse(reply, self.shim_failed(io::Error::other(problem)));
+                self.refused(reply, self.shim_failed(io::Error::other(problem)))
             }
         }
     }
@@ -208,121 +205,6 @@ impl SpawnActor {
         // The shim works in a directory of its own.
         let record = std::path::absolute(self.inner.registry.path(&self.spawn.tag))?;
         shim::start(program, command, &self.spawn.tag, settings.grace, &record)
-    }
-
-    /// Follows a shim whose child runs, to the end of its tree.
-    async fn follow(&self, mut shim: Shim, leader: Option<ProcessIdentity>) -> Ended {
-        let grace = self.inner.settings.grace;
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        let mut stop_requests = self.spawn.stop_requests();
-        let mut is_ordered = false;
-        let mut patience = Patience::new(grace);
-        let mut untouchables = Vec::new();
-        loop {
-            let wait = Wait {
-                shim: &mut shim,
-                stop_requests: (!is_ordered).then_some(&mut stop_requests),
-                deadline: patience.due_at(),
-            };
-            let is_lost = match wait.next().await {
-                Event::StopRequested => {
-                    is_ordered = true;
-                    let now = Instant::now();
-                    patience.ending(self.spawn.stop_requested_at().unwrap_or(now));
-                    patience.asked(now);
-                    shim.order(Order::Stop { grace_ms }).await;
-                    false
-                }
-                Event::Report(Some(Report::Stopping)) => {
-                    patience.answered(Instant::now());
-                    false
-                }
-                Event::Report(Some(Report::Exited(exit))) => {
-                    patience.ending(Instant::now());
-                    self.spawn.change(|state| {
-                        state.exit = Some(exit);
-                        state.stage = Stage::ChildOver;
-                    });
-                    false
-                }
-                Event::Report(Some(Report::Untouchable(untouchable))) => {
-                    untouchables.push(untouchable);
-                    false
-                }
-                Event::Report(Some(Report::Gone(tally))) => {
-                    let (survivors, tag) = (&self.inner.survivors, &self.spawn.tag);
-                    let unkillable = match tally.untouchable {
-                        0 => Vec::new(),
-                        left => survivors.take_named(tag, &untouchables, left),
-                    };
-                    shim.end().await;
-                    return Ended {
-                        end: how(&tally),
-                        tally,
-                        unkillable,
-                        is_clean: tally.untouchable == 0,
-                        since: patience.since().unwrap_or_else(Instant::now),
-                    };
-                }
-                // Another report is out of its order: that is no shim any more.
-                Event::Report(_) => true,
-                Event::Due => match patience.due(Instant::now()) {
-                    Due::Ask => {
-                        patience.asked(Instant::now());
-                        // The grace is over; said again, this changes nothing.
-                        shim.order(Order::Stop { grace_ms: 0 }).await;
-                        false
-                    }
-                    // It would answer if the machine let it.
-                    Due::Silent if shim.is_runnable() => {
-                        patience.asked(Instant::now());
-                        false
-                    }
-                    Due::Silent | Due::Over => true,
-                },
-            };
-            if is_lost {
-                let since = patience.since().unwrap_or_else(Instant::now);
-                return self.lose(shim, leader, since).await;
-            }
-        }
-    }
-
-    /// Gives a shim up, and ends what carries this spawn's tag or descends from its child.
-    async fn lose(&self, mut shim: Shim, leader: Option<ProcessIdentity>, since: Instant) -> Ended {
-        self.inner.counters.shims_lost.add(1);
-        shim.kill();
-        shim.end().await;
-        tracing::warn!(
-            spawn.tag = %self.spawn.tag,
-            "a shim ended without ending its tree; what carries its tag is ended"
-        );
-        // What was asked to end by the shim has had a part of the grace.
-        let had = self.spawn.stop_requested_at().map(|at| at.elapsed());
-        let grace = self.inner.settings.grace;
-        let grace = grace.saturating_sub(had.unwrap_or_default());
-        let swept = end_spawn(self.spawn.tag.clone(), leader, grace).await;
-        let has_looked = swept.is_ok();
-        let swept = swept.unwrap_or_else(|error| {
-            let error = chain(&error);
-            tracing::error!(spawn.tag = %self.spawn.tag, error, "cannot tell what is left of it");
-            Ending::default()
-        });
-        let is_empty = swept.tally.untouchable == 0;
-        if !is_empty {
-            let survivors = &self.inner.survivors;
-            survivors.take_found(&self.spawn.tag, &swept.unkillable);
-        }
-        Ended {
-            end: match is_empty {
-                true => StopEnd::Swept,
-                false => StopEnd::Unkillable,
-            },
-            tally: swept.tally,
-            unkillable: swept.unkillable,
-            is_clean: has_looked && is_empty,
-            since,
-        }
     }
 
     async fn finish(&self, ended: Ended, output: Output) {
@@ -420,10 +302,10 @@ impl SpawnActor {
         }
     }
 
-    /// Answers that the child does not run, and sees that it is not listed from then on.
-    fn refuse(&self, reply: Reply, error: SpawnError) {
+    /// The answer that the child does not run; it is not listed from then on.
+    fn refused(&self, reply: Reply, error: SpawnError) -> Option<Refused> {
         self.spawn.change(|state| state.stage = Stage::TreeOver);
-        drop(reply.send(Err(error)));
+        Some(Refused { reply, error })
     }
 
     async fn forget(&self) {
@@ -454,42 +336,6 @@ impl SpawnActor {
     }
 }
 
-enum Event {
-    StopRequested,
-    Report(Option<Report>),
-    Due,
-}
-
-/// What a running spawn's actor waits for.
-struct Wait<'a> {
-    shim: &'a mut Shim,
-    stop_requests: Option<&'a mut watch::Receiver<Option<Instant>>>,
-    deadline: Option<Instant>,
-}
-
-impl Wait<'_> {
-    async fn next(self) -> Event {
-        let stop_requested = async {
-            match self.stop_requests {
-                // The sender is the spawn's own and outlives this.
-                Some(requests) => drop(requests.wait_for(Option::is_some).await),
-                None => std::future::pending().await,
-            }
-        };
-        let due = async {
-            match self.deadline {
-                Some(deadline) => sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            report = self.shim.report() => Event::Report(report),
-            () = stop_requested => Event::StopRequested,
-            () = due => Event::Due,
-        }
-    }
-}
-
 /// Reads a child's standard error for as long as anything of its tree may write.
 async fn drain(spawn: Arc<Spawn>, mut stderr: PipeReader) {
     while let Some(bytes) = stderr.read().await {
@@ -503,13 +349,4 @@ fn leader_of(shim: Option<u32>, leader: u32) -> Option<ProcessIdentity> {
     let identity = ProcessIdentity::of(leader).ok()?;
     let is_child = shim.is_some() && parent(leader) == shim;
     (is_child && identity.check() == Standing::Alive).then_some(identity)
-}
-
-fn how(tally: &Tally) -> StopEnd {
-    match tally {
-        tally if tally.untouchable > 0 => StopEnd::Unkillable,
-        tally if tally.killed > 0 => StopEnd::Killed,
-        tally if tally.terminated > 0 => StopEnd::Terminated,
-        _ => StopEnd::Exited,
-    }
 }

@@ -91,7 +91,7 @@
 //! - [`command`], [`child`], [`report`]: what goes in, what is held, what is said
 //! - `spawn`: what is known of one spawn, and the table of all
 //! - `actor`: the one owner of a spawn, from its intent to its end; `pace`: when it may begin,
-//!   `recorder`: what it leaves on disk, `patience`: how long it waits for its shim
+//!   `recorder`: what it leaves on disk, `follow`: its talk with a shim, `patience`: how long it waits
 //! - `spawn_error`: why there is no child; `counters`: what is counted
 //! - `shim`: starts a shim and talks with it; [`control`]: in these words
 //! - `pipe`, `lines`: reading a child; `capture`, `output_file`: keeping what was read
@@ -126,6 +126,7 @@ mod finding;
 #[path = "finding_elsewhere.rs"]
 mod finding;
 mod fix;
+mod follow;
 mod headroom;
 pub mod identity;
 pub mod inspect;
