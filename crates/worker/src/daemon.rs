@@ -178,7 +178,7 @@ pub async fn run(
             "claims of earlier instances rescued"
         );
     }
-    processes.sweep().await;
+    processes.sweep(clock.now()).await;
     let intake = SpoolIntake::start(layout.clone(), acceptor, set_aside, stop.clone()).await;
     let resumed = sessions.resume().await?;
     tracing::info!(resumed, start_ms = context.uptime_ms(), "worker ready");

@@ -190,6 +190,13 @@ impl Discovery {
     }
 }
 
+/// The id of the install in a home; `None`: none was made yet, or it cannot be read. Makes nothing.
+pub fn install_of(layout: &Layout) -> Option<String> {
+    let text = std::fs::read_to_string(layout.install_file()).ok()?;
+    let install = text.trim();
+    (!install.is_empty()).then(|| install.to_owned())
+}
+
 fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sessiond_queue::ids::SessionId;
+use sessiond_queue::ids::{SessionId, Timestamp};
 use sessiond_supervisor::registry::OpenError;
 use sessiond_supervisor::{Settings, Stopped, Supervisor, Sweep, SweepReport};
 use tokio::sync::watch;
@@ -25,8 +25,30 @@ const SHIM: &str = "sessiond-shim";
 pub struct SessionProcesses {
     supervisor: Supervisor,
     home: PathBuf,
-    /// What earlier instances left; `None` until it was looked for.
-    sweep: watch::Sender<Option<Sweep>>,
+    /// What earlier instances left, and when it was looked for; `None` until then.
+    sweep: watch::Sender<Option<(Timestamp, Sweep)>>,
+}
+
+/// What a home's supervisor has to be told.
+pub fn supervisor_settings(
+    layout: &Layout,
+    install: &str,
+    generation: &str,
+    settings: &Config,
+) -> Settings {
+    // Without a path of its own there is nothing beside it either; the error names the shim.
+    let own = std::env::current_exe().unwrap_or_default();
+    Settings {
+        install: install.to_owned(),
+        generation: generation.to_owned(),
+        registry_dir: layout.process_dir(),
+        shim: own.with_file_name(SHIM),
+        grace: std::time::Duration::from_millis(settings.supervisor.grace_ms),
+        output_file_max_bytes: settings.supervisor.output_file_max_bytes,
+        children_max: settings.supervisor.children_max,
+        spawns_per_s_max: settings.supervisor.spawns_per_s_max,
+        on_step: None,
+    }
 }
 
 impl SessionProcesses {
@@ -40,19 +62,9 @@ impl SessionProcesses {
         generation: i64,
         settings: &Config,
     ) -> Result<Self, OpenError> {
-        // Without a path of its own there is nothing beside it either; the error names the shim.
-        let own = std::env::current_exe().unwrap_or_default();
-        let supervisor = Supervisor::open(Settings {
-            install: install.to_owned(),
-            generation: generation.to_string(),
-            registry_dir: layout.process_dir(),
-            shim: own.with_file_name(SHIM),
-            grace: std::time::Duration::from_millis(settings.supervisor.grace_ms),
-            output_file_max_bytes: settings.supervisor.output_file_max_bytes,
-            children_max: settings.supervisor.children_max,
-            spawns_per_s_max: settings.supervisor.spawns_per_s_max,
-            on_step: None,
-        })?;
+        let generation = generation.to_string();
+        let settings = supervisor_settings(layout, install, &generation, settings);
+        let supervisor = Supervisor::open(settings)?;
         Ok(Self {
             supervisor,
             home: layout.root().to_owned(),
@@ -66,15 +78,15 @@ impl SessionProcesses {
     }
 
     /// Begins to end what earlier instances have left. Sessions wait for it before they claim.
-    pub async fn sweep(&self) {
+    pub async fn sweep(&self, now: Timestamp) {
         let sweep = self.supervisor.sweep().await;
-        self.sweep.send_replace(Some(sweep));
+        self.sweep.send_replace(Some((now, sweep)));
     }
 
-    /// What the sweep found; `None`: it goes on.
-    pub fn swept(&self) -> Option<SweepReport> {
-        let sweep = self.sweep.borrow().clone()?;
-        sweep.finished().now_or_never()
+    /// When the sweep began, and what it found; `None`: it goes on.
+    pub fn swept(&self) -> Option<(Timestamp, SweepReport)> {
+        let (at, sweep) = self.sweep.borrow().clone()?;
+        Some((at, sweep.finished().now_or_never()?))
     }
 }
 
@@ -90,7 +102,7 @@ impl Processes for SessionProcesses {
         else {
             return;
         };
-        if let Some(sweep) = sweep {
+        if let Some((_, sweep)) = sweep {
             sweep.cleared(&session.to_string()).await;
         }
     }

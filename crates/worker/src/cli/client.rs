@@ -6,7 +6,7 @@ use std::io::{IsTerminal, stderr};
 use std::pin::pin;
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -30,6 +30,14 @@ const SOCKET_WAIT: Duration = Duration::from_secs(1);
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// After this a person at a terminal is told what takes so long.
 const TELL_AFTER: Duration = Duration::from_secs(1);
+
+/// What goes with a request.
+#[derive(Clone, Copy)]
+enum Sent<'a> {
+    /// Pairs; those without a value are left out.
+    Query(&'a [(&'a str, Option<String>)]),
+    Body(&'a Value),
+}
 
 /// A connection to the worker of a home.
 pub(super) struct Client {
@@ -88,7 +96,9 @@ impl Client {
         query: &[(&str, Option<String>)],
     ) -> Result<String, CliError> {
         let limit = Some(ANSWER_WAIT);
-        let bytes = self.exchange(Method::GET, path, query, limit).await?;
+        let bytes = self
+            .exchange(Method::GET, path, Sent::Query(query), limit)
+            .await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -100,7 +110,9 @@ impl Client {
         query: &[(&str, Option<String>)],
     ) -> Result<T, CliError> {
         let limit = Some(ANSWER_WAIT);
-        let bytes = self.exchange(method, path, query, limit).await?;
+        let bytes = self
+            .exchange(method, path, Sent::Query(query), limit)
+            .await?;
         Ok(serde_json::from_slice(&bytes).map_err(anyhow::Error::new)?)
     }
 
@@ -114,8 +126,22 @@ impl Client {
     ) -> Result<T, CliError> {
         self.get_text("/livez").await?;
         let words = self.words_of(&method, query);
-        let exchange = self.exchange(method, path, query, None);
+        let exchange = self.exchange(method, path, Sent::Query(query), None);
         let bytes = telling(words, exchange).await?;
+        Ok(serde_json::from_slice(&bytes).map_err(anyhow::Error::new)?)
+    }
+
+    /// The same with a JSON body; `words` say what is waited for.
+    pub(super) async fn post_and_wait<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        words: &str,
+    ) -> Result<T, CliError> {
+        self.get_text("/livez").await?;
+        let sent = Sent::Body(body);
+        let exchange = self.exchange(Method::POST, path, sent, None);
+        let bytes = telling(words.to_owned(), exchange).await?;
         Ok(serde_json::from_slice(&bytes).map_err(anyhow::Error::new)?)
     }
 
@@ -139,16 +165,16 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        query: &[(&str, Option<String>)],
+        sent: Sent<'_>,
         limit: Option<Duration>,
     ) -> Result<Vec<u8>, CliError> {
-        let answer = self.exchange_once(method.clone(), path, query, limit).await;
+        let answer = self.exchange_once(method.clone(), path, sent, limit).await;
         let (Err(CliError::NotRunning), Some(until)) = (&answer, self.waits_until) else {
             return answer;
         };
         // Nothing was sent, so that sending it is no repetition.
         self.wait_for_worker(until).await?;
-        self.exchange_once(method, path, query, limit).await
+        self.exchange_once(method, path, sent, limit).await
     }
 
     /// Waits until the start-up of a worker that is on its way is done: only then it has taken in
@@ -157,7 +183,7 @@ impl Client {
         let socket_until = until.max(Instant::now() + SOCKET_WAIT);
         loop {
             let answer = self
-                .exchange_once(Method::GET, "/readyz", &[], Some(ANSWER_WAIT))
+                .exchange_once(Method::GET, "/readyz", Sent::Query(&[]), Some(ANSWER_WAIT))
                 .await;
             let listens = match answer {
                 Ok(_) => return Ok(()),
@@ -191,7 +217,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        query: &[(&str, Option<String>)],
+        sent: Sent<'_>,
         limit: Option<Duration>,
     ) -> Result<Vec<u8>, CliError> {
         let mut url = reqwest::Url::parse("http://sessiond").expect("a constant that is a URL");
@@ -203,13 +229,20 @@ impl Client {
                     .map(unescape),
             );
         }
-        for (name, value) in query {
-            if let Some(value) = value {
-                url.query_pairs_mut().append_pair(name, value);
+        if let Sent::Query(query) = sent {
+            for (name, value) in query {
+                if let Some(value) = value {
+                    url.query_pairs_mut().append_pair(name, value);
+                }
             }
         }
         let _sockets = SocketsMayClose::new();
         let mut request = self.http.request(method, url);
+        if let Sent::Body(body) = sent {
+            request = request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+        }
         if let Some(limit) = limit {
             request = request.timeout(limit);
         }

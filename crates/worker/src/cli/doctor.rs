@@ -13,7 +13,7 @@ use sessiond_queue::store::Store;
 
 use super::client::Client;
 use super::table::{age, ago, bytes, clean, clock_time, or_dash, print, short};
-use super::{CliError, Global, spawns};
+use super::{CliError, Global, processes, spawns};
 use crate::clock::Clock;
 use crate::doctor::{Listening, Problems, Report, SessionReport, Verdict, examine_files};
 use crate::errors::chain;
@@ -21,6 +21,29 @@ use crate::occupant::{Occupant, Phase};
 use crate::words::counted;
 
 pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliError> {
+    let report = examine(global, deep).await?;
+    if global.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&report).map_err(anyhow::Error::new)?
+        );
+    } else {
+        show(global, &report);
+    }
+    Ok(exit_code(report.verdict))
+}
+
+/// What the doctor says, in a number.
+pub(super) fn exit_code(verdict: Verdict) -> ExitCode {
+    match verdict {
+        Verdict::Ok => ExitCode::SUCCESS,
+        Verdict::Degraded => ExitCode::from(10),
+        Verdict::Failing => ExitCode::from(11),
+    }
+}
+
+/// By the running worker, or by the files when there is none.
+pub(super) async fn examine(global: &Global, deep: bool) -> Result<Report, CliError> {
     let client = Client::waiting(global, Duration::ZERO)?;
     let path = "/v1/admin/doctor";
     let answer = if deep {
@@ -30,7 +53,7 @@ pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliE
     } else {
         client.get(path).await
     };
-    let report = match answer {
+    Ok(match answer {
         Err(CliError::NotRunning | CliError::Unfit(_)) => {
             without_worker(global, Problems::default(), deep).await
         }
@@ -51,19 +74,6 @@ pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliE
             without_worker(global, problems, deep).await
         }
         answer => answer?,
-    };
-    if global.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&report).map_err(anyhow::Error::new)?
-        );
-    } else {
-        show(global, &report);
-    }
-    Ok(match report.verdict {
-        Verdict::Ok => ExitCode::SUCCESS,
-        Verdict::Degraded => ExitCode::from(10),
-        Verdict::Failing => ExitCode::from(11),
     })
 }
 
@@ -83,6 +93,7 @@ async fn without_worker(global: &Global, problems: Problems, deep: bool) -> Repo
         match SqliteStore::open_read_only(&path, Limits::default()).await {
             Ok(opened) => store = Some(Arc::new(opened)),
             Err(error @ OpenError::Older { .. }) => problems.older_store = Some(chain(&error)),
+            Err(error @ OpenError::Newer { .. }) => problems.newer_store = Some(chain(&error)),
             Err(error) => match starting(Occupant::look(&global.layout)) {
                 Some(begun_since) => problems.occupant = Some(begun_since),
                 None => problems.store = Some(chain(&error)),
@@ -92,7 +103,8 @@ async fn without_worker(global: &Global, problems: Problems, deep: bool) -> Repo
     examine_files(&global.layout, store, problems, Clock.now(), deep).await
 }
 
-fn show(global: &Global, report: &Report) {
+/// The verdict, with its reasons.
+pub(super) fn show_verdict(report: &Report) {
     let verdict = match report.verdict {
         Verdict::Ok => "ok: everything handed over is worked or in work",
         Verdict::Degraded => "degraded: it works, and something needs a look",
@@ -108,6 +120,10 @@ fn show(global: &Global, report: &Report) {
         );
         println!("  -> {}", clean(&finding.advice));
     }
+}
+
+fn show(global: &Global, report: &Report) {
+    show_verdict(report);
     println!();
     println!("home      {}", global.layout.root().display());
     if let Some(instance) = &report.instance {
@@ -232,11 +248,7 @@ fn show_generators(report: &Report) {
     if let Some(generators) = &report.generators {
         spawns::print_generators(generators);
     }
-    if let Some(sweep) = &report.sweep
-        && let Some(words) = spawns::reaped(&sweep.stopped)
-    {
-        println!("swept     {words}, left by earlier workers");
-    }
+    processes::print(report);
     if !report.spawns.is_empty() {
         println!();
         spawns::print_spawns(&report.spawns);

@@ -1,15 +1,17 @@
 //! The command line: what can be asked, and what the exit code says.
 //!
 //! Modules in reading order: `client` (talks to the worker), `worker` (run, start, status), `stop`,
-//! `sessions`, `messages`, `results`, `doctor`, `spawns` (programs and what they cost), `logs`,
-//! `table` (how things look), `pages` (long lists), `pipe` (what a closed one does).
+//! `sessions`, `messages`, `results`, `doctor`, `fix` (what the doctor mends),
+//! `processes` and `spawns` (how processes, programs and what they cost look), `logs`, `table` (how things look), `pages` (long lists), `pipe` (what a closed one does).
 
 mod client;
 mod doctor;
+mod fix;
 mod logs;
 mod messages;
 mod pages;
 mod pipe;
+mod processes;
 mod results;
 mod sessions;
 mod spawns;
@@ -74,6 +76,13 @@ enum Command {
         /// Check the database's integrity and recount every counter. Slow on a large store.
         #[arg(long)]
         deep: bool,
+        /// Show what can be mended of processes and their records (strays, stale records), and mend
+        /// it once you have agreed. The exit code tells what the doctor says afterwards.
+        #[arg(long)]
+        fix: bool,
+        /// Mend it without asking.
+        #[arg(long, requires = "fix")]
+        yes: bool,
     },
     /// Print the worker's log.
     Logs {
@@ -273,7 +282,13 @@ async fn ask(global: &Global, command: Command) -> Result<ExitCode, CliError> {
         Command::Start => worker::start(global).await?,
         Command::Stop => stop::stop(global).await?,
         Command::Status { wait_idle } => worker::status(global, wait_idle).await?,
-        Command::Doctor { deep } => return doctor::doctor(global, deep).await,
+        Command::Doctor {
+            deep,
+            fix: true,
+            yes,
+            ..
+        } => return fix::fix(global, deep, yes).await,
+        Command::Doctor { deep, .. } => return doctor::doctor(global, deep).await,
         Command::Sessions(args) => sessions::sessions(global, args).await?,
         Command::Session(command) => sessions::session(global, command).await?,
         Command::Messages(args) => messages::messages(global, args).await?,

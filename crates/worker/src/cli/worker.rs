@@ -105,7 +105,7 @@ async fn place(global: &Global, config: &Config, wait: bool) -> Result<Option<Pl
 }
 
 /// That another has the place, as a person would say it.
-fn occupied(layout: &Layout, error: ClaimError) -> CliError {
+pub(super) fn occupied(layout: &Layout, error: ClaimError) -> CliError {
     let Some(occupant) = Occupant::look(layout) else {
         return anyhow::Error::new(error).into();
     };

@@ -11,13 +11,13 @@ use sessiond_queue::ids::Timestamp;
 use sessiond_queue::store::Store;
 
 use super::environment::leaks;
-use super::generators;
 use super::report::{
-    InstanceReport, Listening, Problems, QueueReport, RejectedReport, Report, SearchReport,
-    SpoolReport, StoreReport, Verdict,
+    DepthLimits, InstanceReport, Listening, Problems, QueueReport, RejectedReport, Report,
+    SearchReport, SpoolReport, StoreReport, Verdict,
 };
 use super::sessions::{self, Running};
 use super::verdict::judge;
+use super::{generators, processes};
 use crate::config::Config;
 use crate::errors::chain;
 use crate::home;
@@ -49,6 +49,7 @@ impl Doctor {
     pub async fn examine(&self, api: &Api, deep: bool) -> Report {
         let now = api.context.clock.now();
         let store = api.context.store.as_ref();
+        let (swept_at, sweep) = api.processes.swept().unzip();
         let mut report = Report {
             instance: Some(InstanceReport {
                 discovery: self.discovery.clone(),
@@ -64,7 +65,8 @@ impl Doctor {
             upkeep: Some(api.upkeep.status()),
             generators: Some(generators::generators(&api.context, &api.processes)),
             spawns: generators::spawns(&api.processes, None, now).await,
-            sweep: api.processes.swept(),
+            sweep,
+            processes: Some(processes::of_worker(&api.processes, swept_at).await),
             environment_leaks: leaks(
                 std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()),
             ),
@@ -108,6 +110,13 @@ pub async fn examine_files(
         },
         ..empty(now)
     };
+    // Whoever is just starting or stopping looks after them itself.
+    if report.problems.occupant.is_none() {
+        match processes::of_home(layout).await {
+            Ok(found) => report.processes = found,
+            Err(error) => report.problems.processes = Some(chain(&error)),
+        }
+    }
     if let Some(store) = store
         && let Err(error) = examine_store(&mut report, store.as_ref(), None, deep).await
     {
@@ -130,6 +139,7 @@ fn empty(at: Timestamp) -> Report {
         generators: None,
         spawns: Vec::new(),
         sweep: None,
+        processes: None,
         spool: SpoolReport::default(),
         search: None,
         upkeep: None,
@@ -169,6 +179,13 @@ async fn examine_store(
     report.queue = Some(QueueReport {
         stats,
         oldest_age_ms: stats.oldest_pending_at.map(age),
+        depth_limits: worker.map(|api| {
+            let limits = &api.context.settings.queue;
+            DepthLimits {
+                session: limits.session_depth_max,
+                all: limits.depth_max,
+            }
+        }),
     });
     if let Some(generators) = &mut report.generators {
         generators.today = store.usage_of_day(report.at.day()).await?;

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sessiond_queue::ids::{MessageId, SessionId, Timestamp};
 use sessiond_queue::types::{Life, Stats, StoreInfo, Usage, Verification};
-use sessiond_supervisor::{SpawnInfo, SweepReport, TreeProcess};
+use sessiond_supervisor::{
+    Counts, Headroom, SpawnInfo, StaleRecord, Stray, SweepReport, TierReport, TreeProcess,
+    UnreadableRecord,
+};
 
 use crate::admission::{BreakerStatus, OverBudget, SlotCounts};
 use crate::generator::About;
@@ -40,6 +43,9 @@ pub struct Report {
     /// What this start found of processes of earlier ones; `null`: it is still ending them, or no
     /// worker is running.
     pub sweep: Option<SweepReport>,
+    /// Whether the processes that run and the records of them agree; `null`: no worker has been
+    /// here yet, it is just starting or stopping, or `problems` says why it cannot be told.
+    pub processes: Option<ProcessesReport>,
     /// What hooks left because they could not hand it over.
     pub spool: SpoolReport,
     /// The search index.
@@ -68,6 +74,10 @@ pub struct Problems {
     /// Of what older version the database is: nothing is known of what is in it, and the next start
     /// migrates it.
     pub older_store: Option<String>,
+    /// Of what newer version the database is: only that version can use it.
+    pub newer_store: Option<String>,
+    /// Why processes and their records cannot be looked at.
+    pub processes: Option<String>,
     /// Why hooks cannot spool either.
     pub spool: Option<String>,
 }
@@ -159,6 +169,17 @@ pub struct QueueReport {
     pub stats: Stats,
     /// How long the oldest message has waited.
     pub oldest_age_ms: Option<u64>,
+    /// Messages that may be pending in one session, and in all; `null`: no worker is running.
+    pub depth_limits: Option<DepthLimits>,
+}
+
+/// How many messages may be pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepthLimits {
+    /// In one session (`queue.session_depth_max`).
+    pub session: i64,
+    /// In all (`queue.depth_max`).
+    pub all: i64,
 }
 
 /// One session.
@@ -256,6 +277,41 @@ pub struct SpawnReport {
     pub cpu_ms: u64,
     /// Its tree, its shim first; empty where processes cannot be looked at.
     pub processes: Vec<TreeProcess>,
+}
+
+/// Processes of this install, and the records of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessesReport {
+    /// How well processes can be told apart and ended here, and why not better.
+    pub tier: TierReport,
+    /// Tagged processes that nobody knows.
+    pub strays: Vec<Stray>,
+    /// Records whose process is gone.
+    pub stale: Vec<StaleRecord>,
+    /// What cannot be told, in words; it is never signalled.
+    pub unverifiable: Vec<String>,
+    /// Files among the records that are none.
+    pub unreadable: Vec<UnreadableRecord>,
+    /// Processes and threads there are, and may be, by whatever limit is nearest.
+    pub headroom: Headroom,
+    /// How long looking took.
+    pub took_ms: u64,
+    /// What only a worker knows; `null`: none is running.
+    pub worker: Option<WorkerProcesses>,
+}
+
+/// What only the running worker knows of processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerProcesses {
+    /// What has happened since its start, as the supervisor counts it.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Its children that have ended and are not waited for, by pid.
+    pub zombies: Vec<u32>,
+    /// Descriptors that it has open, and may have.
+    pub descriptors: Headroom,
+    /// When it looked for what earlier ones have left; `null`: what it found is still being ended.
+    pub swept_at: Option<Timestamp>,
 }
 
 /// What hooks left.

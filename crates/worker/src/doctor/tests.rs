@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use sessiond_queue::ids::{SessionId, Timestamp};
 use sessiond_queue::types::{Life, Stats, Usage};
-use sessiond_supervisor::{StopEnd, Stopped, SweepReport};
+use sessiond_supervisor::SweepReport;
 
 use super::super::report::{
-    GeneratorsReport, InstanceReport, Problems, SearchReport, SessionReport, SpoolReport,
+    DepthLimits, GeneratorsReport, InstanceReport, Problems, SearchReport, SessionReport,
+    SpoolReport,
 };
 use super::sessions::SESSIONS_MAX;
 use super::*;
@@ -19,7 +20,7 @@ use crate::upkeep::UpkeepStatus;
 const NOW: Timestamp = Timestamp(1_000_000_000);
 const LONG_MS: i64 = 30_000;
 
-fn running(uptime_ms: u64) -> Report {
+pub(super) fn running(uptime_ms: u64) -> Report {
     let discovery = Discovery {
         instance: "1-1".to_owned(),
         pid: 1,
@@ -52,6 +53,7 @@ fn running(uptime_ms: u64) -> Report {
         generators: Some(GeneratorsReport::default()),
         spawns: Vec::new(),
         sweep: Some(SweepReport::default()),
+        processes: None,
         spool: SpoolReport::default(),
         search: Some(SearchReport {
             behind: 0,
@@ -188,6 +190,53 @@ fn spool_file_that_cannot_be_read_is_not_taken_in() {
         report.spool = spool.clone();
         assert_eq!(found(report).1, verdict);
     }
+}
+
+#[test]
+fn spool_that_waits_for_a_full_session_or_queue_names_the_limit() {
+    let check = |limits: DepthLimits, words: [&str; 2]| {
+        let mut report = running(60_000);
+        report.spool = SpoolReport {
+            files: 1,
+            oldest_at: Some(Timestamp(NOW.0 - LONG_MS)),
+            ..SpoolReport::default()
+        };
+        report.sessions.push(SessionReport {
+            pending: 4,
+            activity: Some(Activity::Working),
+            ..quiet("s")
+        });
+        let mut stats = Stats::default();
+        stats.depth.pending = 4;
+        report.queue = Some(QueueReport {
+            stats,
+            oldest_age_ms: None,
+            depth_limits: Some(limits),
+        });
+        judge(&mut report);
+        let spool = &report.findings[0];
+        assert_eq!(spool.code, "spool");
+        let said = format!("{} {}", spool.message, spool.advice);
+        for word in words {
+            assert!(said.contains(word), "no {word:?} in {said:?}");
+        }
+    };
+    let limits = |session, all| DepthLimits { session, all };
+    check(limits(4, 9), ["codex:s is full", "queue.session_depth_max"]);
+    check(limits(9, 4), ["the queue is full", "queue.depth_max"]);
+    check(limits(9, 9), ["not taken in", "sessiond logs"]);
+}
+
+#[test]
+fn newer_database_is_not_to_be_mended() {
+    let mut report = running(0);
+    report.instance = None;
+    report.problems.newer_store = Some("its schema is 9".to_owned());
+    judge(&mut report);
+    let newer = &report.findings[0];
+    assert_eq!(newer.code, "newer_store");
+    assert!(newer.advice.contains("newer one"), "{newer:?}");
+    assert_eq!(report.verdict, Verdict::Failing);
 }
 
 /// What is found with one session that has work, and something more.
@@ -387,6 +436,7 @@ fn backlog_is_a_failure_unless_nothing_but_budgets_holds_it_up() {
         report.queue = Some(QueueReport {
             stats: Stats::default(),
             oldest_age_ms: Some(600_000),
+            depth_limits: None,
         });
         let (codes, found) = found(report);
         assert!(codes.iter().any(|code| code == "backlog"), "{codes:?}");
@@ -408,47 +458,4 @@ fn sweep_that_goes_on_excuses_those_who_wait_for_it() {
     let going_on = |report: &mut Report| report.sweep = None;
     let (verdict, code) = (Verdict::Degraded, "sweeping");
     check_blocked(quiet("s"), going_on, verdict, code, &["earlier workers"]);
-}
-
-#[test]
-fn doubtful_and_untouchable_processes_of_earlier_workers_are_told() {
-    let check = |sweep: SweepReport, want: (&str, Verdict), words: &[&str]| {
-        let mut report = running(60_000);
-        report.sweep = Some(sweep);
-        judge(&mut report);
-        assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
-        let finding = &report.findings[0];
-        assert_eq!((finding.code.as_str(), report.verdict), want);
-        for word in words {
-            assert!(finding.message.contains(word), "{finding:?}");
-        }
-    };
-    let doubtful = SweepReport {
-        doubtful: vec!["a.json is not a record".to_owned()],
-        ..SweepReport::default()
-    };
-    let words = ["1 process record", "a.json is not a record"];
-    check(doubtful, ("doubtful", Verdict::Degraded), &words);
-    let stopped = |end, untouchable| SweepReport {
-        stopped: vec![Stopped {
-            tag: String::new(),
-            command: "notes".to_owned(),
-            pid: Some(77),
-            end,
-            exit_code: None,
-            exit_signal: None,
-            killed: 1,
-            untouchable,
-            unkillable: Vec::new(),
-            took_ms: 10,
-        }],
-        ..SweepReport::default()
-    };
-    let words = ["notes", "77", "2 processes"];
-    let want = ("untouchable", Verdict::Failing);
-    check(stopped(StopEnd::Killed, 2), want, &words);
-    check(stopped(StopEnd::Unkillable, 0), want, &["1 process left"]);
-    let mut ended = running(60_000);
-    ended.sweep = Some(stopped(StopEnd::Killed, 0));
-    assert_eq!(found(ended), (Vec::new(), Verdict::Ok));
 }

@@ -4,10 +4,12 @@
 //! known reason, or have arrived a moment ago.
 //!
 //! Here the worker as a whole is judged; `sessions` judges each session, `alike` tells of
-//! those in the same trouble at once, `generators` what keeps several of them from their work.
+//! those in the same trouble at once, `generators` what keeps several of them from their work,
+//! `processes` what runs for them.
 
 mod alike;
 mod generators;
+mod processes;
 mod sessions;
 
 use std::time::Duration;
@@ -37,9 +39,12 @@ pub(super) fn judge(report: &mut Report) {
     queue(report, &mut findings);
     search(report, &mut findings);
     generators::judge(report, &mut findings);
+    processes::judge(report, &mut findings);
+    // Before the list of sessions is cut: it tells which of them is full.
+    let of_spool = spool(report);
     let of_sessions = sessions::judge(report);
     findings.extend(of_sessions);
-    spool(report, &mut findings);
+    findings.extend(of_spool);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     report.verdict = match findings.first().map(|finding| finding.level) {
         Some(Level::Failing) => Verdict::Failing,
@@ -103,17 +108,29 @@ fn absence(report: &Report, findings: &mut Vec<Finding>) {
             format!("if it stays so, end it with: kill -9 {pid}; nothing accepted is lost"),
         ));
     }
-    let mut keeps_from_starting = |code, problem: &Option<String>, what: &str| {
+    let mut keeps_from_starting = |code, problem: &Option<String>, what: &str, advice: &str| {
         if let Some(problem) = problem {
             let message = format!("no worker can start: {what}{problem}");
-            findings.push(finding(Level::Failing, code, message, "mend what it names"));
+            findings.push(finding(Level::Failing, code, message, advice));
         }
         problem.is_some()
     };
+    let mend = "mend what it names";
     let is_kept = [
-        keeps_from_starting("home", &problems.home, ""),
-        keeps_from_starting("config", &problems.config, ""),
-        keeps_from_starting("store", &problems.store, "the database cannot be read: "),
+        keeps_from_starting("home", &problems.home, "", mend),
+        keeps_from_starting("config", &problems.config, "", mend),
+        keeps_from_starting(
+            "store",
+            &problems.store,
+            "the database cannot be read: ",
+            mend,
+        ),
+        keeps_from_starting(
+            "newer_store",
+            &problems.newer_store,
+            "the database is of a newer version: ",
+            "install the version of sessiond that wrote it, or a newer one; the file is as it was",
+        ),
     ]
     .contains(&true);
     if let Some(older) = &problems.older_store {
@@ -333,7 +350,28 @@ fn search(report: &Report, findings: &mut Vec<Finding>) {
     }
 }
 
-fn spool(report: &Report, findings: &mut Vec<Finding>) {
+/// Why the queue does not take more in, and what makes it; `None`: it does.
+fn full(report: &Report) -> Option<(String, &'static str)> {
+    let queue = report.queue.as_ref()?;
+    let limits = queue.depth_limits?;
+    let waiting = queue.stats.depth.pending + queue.stats.depth.claimed;
+    if waiting >= limits.all {
+        let why = format!("the queue is full, with {}", counted(waiting, "message"));
+        return Some((why, "queue.depth_max"));
+    }
+    let is_full = |session: &&SessionReport| session.pending >= limits.session;
+    let session = report.sessions.iter().find(is_full)?;
+    let why = format!(
+        "session {}:{} is full, with {}",
+        session.agent,
+        session.key,
+        counted(session.pending, "message")
+    );
+    Some((why, "queue.session_depth_max"))
+}
+
+fn spool(report: &Report) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let spool = &report.spool;
     if spool.lost > 0 {
         findings.push(finding(
@@ -387,13 +425,20 @@ fn spool(report: &Report, findings: &mut Vec<Finding>) {
         } else {
             format!("the oldest for {} s", age.as_secs())
         };
-        findings.push(finding(
-            Level::Failing,
-            "spool",
-            format!("{files} {} not taken in, {oldest}", are(spool.files)),
-            "see why with: sessiond logs",
-        ));
+        let what = format!("{files} {} not taken in, {oldest}", are(spool.files));
+        let (message, advice) = match full(report) {
+            Some((why, limit)) => (
+                format!("{what}: {why}"),
+                format!(
+                    "they are taken in as soon as there is room; raise {limit} and start the \
+                     worker again, or give messages up: sessiond messages cancel"
+                ),
+            ),
+            None => (what, "see why with: sessiond logs".to_owned()),
+        };
+        findings.push(finding(Level::Failing, "spool", message, advice));
     }
+    findings
 }
 
 fn finding(

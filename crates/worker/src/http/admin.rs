@@ -11,8 +11,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sessiond_queue::types::{LifeCounts, Stats};
+use sessiond_supervisor::Fix;
 
-use super::extract::Params;
+use super::extract::{Body, Params};
 use super::{Api, ApiError};
 use crate::admission::{BreakerStatus, SlotCounts};
 use crate::doctor::Report;
@@ -92,6 +93,29 @@ pub(super) async fn doctor(
     Params(params): Params<DoctorParams>,
 ) -> Json<Report> {
     Json(api.doctor.examine(&api, params.deep).await)
+}
+
+/// Body of `POST /v1/admin/doctor/fix`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FixBody {
+    dry_run: bool,
+}
+
+/// Its answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Fixes {
+    /// What was done of processes and their records, or would be.
+    pub fixes: Vec<Fix>,
+}
+
+/// Answers once everything has ended that is to end, which takes the grace and some.
+pub(super) async fn fix(State(api): State<Arc<Api>>, Body(body): Body<FixBody>) -> Json<Fixes> {
+    let fixes = api.processes.supervisor().fix(body.dry_run).await;
+    if !body.dry_run {
+        tracing::info!(?fixes, "processes and records mended");
+    }
+    Json(Fixes { fixes })
 }
 
 pub(super) async fn reindex(

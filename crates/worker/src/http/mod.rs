@@ -27,7 +27,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use tokio_util::sync::CancellationToken;
 
-pub use admin::Status;
+pub use admin::{Fixes, Status};
 pub use error::ApiError;
 pub use guard::Guard;
 pub use listen::{BindError, Listeners, PeerChecked};
@@ -106,6 +106,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/status", get(admin::status))
         .route("/v1/admin/doctor", get(admin::doctor))
         .route("/api/admin/doctor", get(admin::doctor))
+        .route("/v1/admin/doctor/fix", post(admin::fix))
+        .route("/api/admin/doctor/fix", post(admin::fix))
         .route("/v1/admin/reindex", post(admin::reindex))
         .route("/v1/admin/shutdown", post(admin::shutdown))
         .route("/livez", get(admin::livez))

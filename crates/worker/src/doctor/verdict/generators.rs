@@ -1,10 +1,8 @@
-//! The judgement on what keeps programs from working, and on the processes that are left of them.
+//! The judgement on what keeps programs from working.
 
-use sessiond_supervisor::{StopEnd, Stopped};
-
-use super::super::report::{Finding, Level, Report, SpawnReport};
+use super::super::report::{Finding, Level, Report};
 use super::finding;
-use crate::words::{are, counted, processes};
+use crate::words::{are, counted};
 
 /// So many waits in a row that did not help are a failure.
 const AWAY_MANY: u32 = 3;
@@ -16,8 +14,6 @@ pub(super) fn judge(report: &Report, findings: &mut Vec<Finding>) {
     shim(report, findings);
     breakers(report, findings);
     day_budget(report, findings);
-    output(report, findings);
-    sweep(report, findings);
 }
 
 fn shim(report: &Report, findings: &mut Vec<Finding>) {
@@ -85,67 +81,6 @@ fn day_budget(report: &Report, findings: &mut Vec<Finding>) {
                 are(waiting as u64)
             ),
             "wait for midnight UTC, or raise that limit and start the worker again",
-        ));
-    }
-}
-
-fn output(report: &Report, findings: &mut Vec<Finding>) {
-    let dropped =
-        |spawn: &SpawnReport| spawn.info.stdout.dropped_bytes + spawn.info.stderr.dropped_bytes;
-    let dropped: u64 = report.spawns.iter().map(dropped).sum();
-    if dropped > 0 {
-        findings.push(finding(
-            Level::Degraded,
-            "output_dropped",
-            format!(
-                "{} of programs' output are in no file: they came faster than they could be \
-                 written, or the files could not be written",
-                counted(dropped, "byte")
-            ),
-            "if a program does not write that much, make room, or mend the mode of output/ in the \
-             home; their work is not affected",
-        ));
-    }
-}
-
-fn sweep(report: &Report, findings: &mut Vec<Finding>) {
-    let Some(sweep) = &report.sweep else {
-        findings.push(finding(
-            Level::Degraded,
-            "sweeping",
-            "processes that earlier workers have left are being ended; their sessions wait",
-            "ask again in a moment; if it stays so, see: sessiond logs",
-        ));
-        return;
-    };
-    let survives =
-        |stopped: &&Stopped| stopped.untouchable > 0 || stopped.end == StopEnd::Unkillable;
-    for stopped in sweep.stopped.iter().filter(survives) {
-        let pid = stopped
-            .pid
-            .map_or_else(String::new, |pid| format!(" (process {pid})"));
-        findings.push(finding(
-            Level::Failing,
-            "untouchable",
-            format!(
-                "what an earlier worker has started, {}{pid}, could not be ended: {} left",
-                stopped.command,
-                processes(u64::from(stopped.untouchable.max(1)))
-            ),
-            "end it by hand; it may belong to another user, or hang in the kernel",
-        ));
-    }
-    if let Some(first) = sweep.doubtful.first() {
-        let doubtful = sweep.doubtful.len() as u64;
-        findings.push(finding(
-            Level::Degraded,
-            "doubtful",
-            format!(
-                "{} of earlier workers could not be told and {} left alone, the first: {first}",
-                counted(doubtful, "process record"),
-                are(doubtful)
-            ),
-            "see the files under processes/ in the home; remove those that mean nothing to you",
         ));
     }
 }
