@@ -1,5 +1,7 @@
 //! The doctor: green when all is well, and never otherwise.
 
+mod processes;
+
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
