@@ -54,6 +54,9 @@ pub(super) fn judge(report: &Report, findings: &mut Vec<Finding>) {
         findings,
     );
     if let Some(worker) = &found.worker {
+        let sweep = report.sweep.iter();
+        let earlier = sweep.map(|sweep| sweep.shims_lost.len() as u64).sum();
+        shims_lost(worker.counts.shims_lost, earlier, findings);
         of_worker(worker, &report.spawns, findings);
     }
 }
@@ -201,19 +204,6 @@ fn of_worker(worker: &WorkerProcesses, spawns: &[SpawnReport], findings: &mut Ve
              anew from the next start on",
         ));
     }
-    if counts.shims_lost > 0 {
-        findings.push(finding(
-            Level::Degraded,
-            "shims_lost",
-            format!(
-                "{} vanished without ending what was below: all of it that carried its tag was \
-                 ended, what had wiped its environment cannot be found",
-                counted(counts.shims_lost, "shim")
-            ),
-            "look for processes that you do not know among those that lost their parent: \
-             ps --ppid 1 -o pid,lstart,args -u $USER",
-        ));
-    }
     output(counts.output_dropped_bytes, spawns, findings);
     if counts.refused > 0 {
         findings.push(finding(
@@ -244,6 +234,30 @@ fn of_worker(worker: &WorkerProcesses, spawns: &[SpawnReport], findings: &mut Ve
         &worker.descriptors,
         findings,
     );
+}
+
+/// Those of this worker, and those that it found at its start: whoever got away from them then may
+/// run still.
+fn shims_lost(own: u64, earlier: u64, findings: &mut Vec<Finding>) {
+    if own + earlier == 0 {
+        return;
+    }
+    let when = match (own, earlier) {
+        (_, 0) => "",
+        (0, _) => " of an earlier worker",
+        (_, _) => " of this worker or an earlier one",
+    };
+    findings.push(finding(
+        Level::Degraded,
+        "shims_lost",
+        format!(
+            "{}{when} vanished without ending what was below: all of it that carried its tag was \
+             ended, what had wiped its environment cannot be found",
+            counted(own + earlier, "shim")
+        ),
+        "look for processes that you do not know among those that lost their parent: \
+         ps --ppid 1 -o pid,lstart,args -u $USER",
+    ));
 }
 
 fn unkillable(left: &[Unkillable], findings: &mut Vec<Finding>) {

@@ -243,6 +243,22 @@ fn what_went_wrong_since_the_start_is_told() {
 }
 
 #[test]
+fn shims_that_earlier_workers_have_lost_are_told_with_the_own_ones() {
+    let lost = |own: u64| {
+        move |report: &mut Report, found: &mut ProcessesReport| {
+            found.worker.as_mut().expect("a worker").counts.shims_lost = own;
+            report.sweep = Some(SweepReport {
+                shims_lost: vec!["i:1:s:p".to_owned()],
+                ..SweepReport::default()
+            });
+        }
+    };
+    let words = ["1 shim of an earlier worker"];
+    check(lost(0), Level::Degraded, "shims_lost", &words);
+    check(lost(1), Level::Degraded, "shims_lost", &["2 shims of this"]);
+}
+
+#[test]
 fn output_that_is_being_dropped_degrades() {
     let dropping = |report: &mut Report, found: &mut ProcessesReport| {
         report.spawns = vec![running_program(5)];
