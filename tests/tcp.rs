@@ -108,8 +108,10 @@ fn nobody_is_served_without_the_token() {
         let event = payload::prompt("s", "hello");
         let response = tcp.send("POST", "/v1/hooks/claude-code", &headers, Some(&event));
         response.error(401, "unauthorized");
-        tcp.send("POST", "/v1/admin/shutdown", &headers, Some(""))
-            .error(401, "unauthorized");
+        for target in ["/v1/admin/shutdown", "/v1/admin/doctor/fix"] {
+            tcp.send("POST", target, &headers, Some(""))
+                .error(401, "unauthorized");
+        }
     }
     assert!(tcp.worker.api().find_session("claude-code:s").is_none());
     assert!(tcp.worker.process().is_alive());
