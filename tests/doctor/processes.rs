@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -30,7 +31,9 @@ impl Bystander {
         command
             .arg(behaviour)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            // Nobody ends what is of its own group.
+            .process_group(0);
         if let Some(tag) = tag {
             command.env("SESSIOND_TAG", tag);
         }
@@ -127,8 +130,9 @@ fn check_strays(home: &Home, codes: [i32; 2]) {
     assert!(strays.iter().all(Bystander::is_alive), "nobody has agreed");
 
     let done = home.cli(&["doctor", "--fix", "--yes", "--json"]);
-    assert_eq!(done.code(), after, "{done:?}");
+    let code = done.code();
     let done: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    assert_eq!(code, after, "{done}");
     assert_eq!(done["dry_run"], false);
     let fixes: Vec<Fix> = serde_json::from_value(done["fixes"].clone()).expect("fixes");
     assert_eq!(fixes.len(), 2, "{fixes:?}");
@@ -298,9 +302,9 @@ fn healthy_home_tells_its_tier_room_and_sweep_in_three_short_lines() {
     let report = worker.api().doctor();
     let processes = report.processes.expect("processes");
     assert_ne!(processes.tier.tier, Tier::None);
-    assert_eq!(
-        processes.tier.tier == Tier::Full,
-        processes.tier.missing.is_empty()
+    assert!(
+        processes.tier.tier == Tier::Full || !processes.tier.missing.is_empty(),
+        "why it is not a better one"
     );
     assert!(processes.headroom.used > 0, "this test runs");
     let of_worker = processes.worker.expect("a worker");

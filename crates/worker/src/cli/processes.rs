@@ -53,16 +53,15 @@ fn tier(found: &ProcessesReport) -> &'static str {
 }
 
 fn rooms(found: &ProcessesReport) -> Vec<String> {
-    let room = |room: &Headroom, what: &str| {
-        let max = room.max?;
-        Some(format!("{} of {max} {what} ({})", room.used, room.limit))
-    };
-    let descriptors = found.worker.as_ref();
-    let descriptors = descriptors.and_then(|worker| room(&worker.descriptors, "descriptors"));
-    let rooms: Vec<String> = [room(&found.headroom, "processes"), descriptors]
-        .into_iter()
-        .flatten()
-        .collect();
+    let of_processes = found.headroom.max.map(|max| {
+        let Headroom { used, limit, .. } = &found.headroom;
+        format!("{used} of {max} processes ({limit})")
+    });
+    let of_descriptors = found.worker.as_ref().and_then(|worker| {
+        let max = worker.descriptors.max?;
+        Some(format!("{} of {max} descriptors", worker.descriptors.used))
+    });
+    let rooms: Vec<String> = of_processes.into_iter().chain(of_descriptors).collect();
     if rooms.is_empty() {
         vec!["without a known limit".to_owned()]
     } else {

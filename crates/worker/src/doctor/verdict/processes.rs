@@ -91,19 +91,21 @@ fn tier(report: &Report, found: &ProcessesReport, findings: &mut Vec<Finding>) {
 }
 
 fn strays(found: &ProcessesReport, findings: &mut Vec<Finding>) {
-    if found.strays.is_empty() {
+    let named = found.strays.iter();
+    let named = named.map(|stray| format!("{} ({})", stray.pid, stray.name));
+    let mut named: Vec<String> = named.collect();
+    // Of a spawn whose record is all that is left of its owner.
+    let recorded = found.stale.iter().flat_map(|record| &record.pids);
+    named.extend(recorded.map(u32::to_string));
+    if named.is_empty() {
         return;
     }
-    let named = found.strays.iter();
-    let named: Vec<String> = named
-        .map(|stray| format!("{} ({})", stray.pid, stray.name))
-        .collect();
-    let count = found.strays.len() as u64;
+    let count = named.len() as u64;
     findings.push(finding(
         Level::Degraded,
         "strays",
         format!(
-            "{} of this install {} known to nobody: {}",
+            "{} of this install {} owned by nobody: {}",
             processes(count),
             are(count),
             listed(&named, NAMED_MAX)
@@ -115,10 +117,16 @@ fn strays(found: &ProcessesReport, findings: &mut Vec<Finding>) {
 /// A record too many does no harm. Under a worker that has swept it is no matter of course either:
 /// it has cleared what it could, and nobody looks again before the next start.
 fn stale(found: &ProcessesReport, has_worker: bool, findings: &mut Vec<Finding>) {
-    let Some(first) = found.stale.first() else {
+    // The others are told as strays.
+    let stale: Vec<_> = found
+        .stale
+        .iter()
+        .filter(|one| one.pids.is_empty())
+        .collect();
+    let Some(first) = stale.first() else {
         return;
     };
-    let records = counted(found.stale.len() as u64, "record");
+    let records = counted(stale.len() as u64, "record");
     let first = format!("{}: {}", first.path.display(), first.problem);
     findings.push(if has_worker {
         finding(

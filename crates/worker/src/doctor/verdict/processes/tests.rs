@@ -66,6 +66,7 @@ fn stale() -> StaleRecord {
         tag: "i:1:s:p".to_owned(),
         path: PathBuf::from("/home/processes/p.json"),
         problem: "its process is gone".to_owned(),
+        pids: Vec::new(),
     }
 }
 
