@@ -234,42 +234,96 @@ fn files_that_are_no_records_are_set_aside_and_kept() {
     assert_eq!(kept, ["not a record", "not a record"]);
 }
 
-/// A home whose sessions are worked by a program.
-fn with_program() -> Home {
-    let command = format!("'{}' /no/such/file", example("test-generator").display());
-    impatient().with("generator.command", command)
+/// A home whose sessions are worked by a program, which misbehaves as `modes` say.
+fn with_program(modes: &str) -> Home {
+    let home = impatient();
+    let file = home.layout().root().with_file_name("modes");
+    fs::write(&file, modes).expect("write");
+    let program = example("test-generator");
+    let command = format!("'{}' '{}'", program.display(), file.display());
+    home.with("generator.command", command)
 }
 
-#[test]
-fn records_of_a_killed_worker_are_a_note_until_they_are_cleared() {
-    let home = with_program();
+/// Kills the only program's shim and then the worker, which sees nothing of it: as the OOM killer
+/// may. Gives the program.
+fn crash(home: &Home) -> Process {
     let worker = home.start();
     worker.api().accept(payload::prompt("s", "hello"));
     worker.wait_idle();
-    assert_eq!(worker.api().doctor().spawns.len(), 1);
+    let spawns = worker.api().doctor().spawns;
+    let [spawn] = spawns.as_slice() else {
+        panic!("not one program: {spawns:?}");
+    };
+    let program = Process {
+        pid: spawn.info.pid.expect("it runs"),
+    };
+    let shim = Process {
+        pid: spawn.info.shim_pid,
+    };
+    worker.process().freeze();
+    shim.signal(Signal::SIGKILL);
+    shim.wait_gone(LIMIT);
     worker.kill();
-    wait_until("the shim ends its tree", LIMIT, || {
-        let left = home.processes();
-        ok_if(left.is_empty(), left)
-    });
+    program
+}
+
+#[test]
+fn what_outlives_shim_and_worker_is_owned_by_nobody_and_ended() {
+    let home = with_program("ignore");
+    let program = crash(&home);
+    let (_, report) = ask(&home);
+    let strays = finding(&report, "strays");
+    assert!(
+        strays.message.contains(&program.pid.to_string()),
+        "{strays:?}"
+    );
+    assert!(!has(&report, "stale_records"), "{:?}", report.findings);
+    let done = text(&home.cli(&["doctor", "--fix", "--yes"]));
+    assert!(done.contains("by SIGKILL"), "it ignores SIGTERM: {done}");
+    assert!(!program.is_alive());
+    assert!(!has(&ask(&home).1, "strays"));
+    let records = fs::read_dir(home.layout().process_dir()).expect("a directory");
+    assert_eq!(records.count(), 0);
+}
+
+#[test]
+fn records_that_a_crash_has_left_are_a_note_until_they_are_cleared() {
+    let home = with_program("");
+    let program = crash(&home);
+    // Its input has ended.
+    program.wait_gone(LIMIT);
     let (code, report) = ask(&home);
-    assert_eq!(code, 10);
+    assert_eq!(code, 10, "for want of a worker");
     let stale = finding(&report, "stale_records");
     assert_eq!(stale.level, Level::Note, "the next start clears them");
+    assert!(!has(&report, "strays"), "{:?}", report.findings);
     home.cli(&["doctor", "--fix", "--yes"]);
     assert!(!has(&ask(&home).1, "stale_records"));
-    let left = fs::read_dir(home.layout().process_dir()).expect("a directory");
-    assert_eq!(left.count(), 0);
+    let records = fs::read_dir(home.layout().process_dir()).expect("a directory");
+    assert_eq!(records.count(), 0);
+}
+
+#[test]
+fn shim_that_was_killed_is_told_until_the_next_start() {
+    let home = with_program("");
+    crash(&home).wait_gone(LIMIT);
+    let worker = home.start();
+    let report = worker.api().doctor();
+    assert_eq!(report.verdict, Verdict::Degraded);
+    let lost = finding(&report, "shims_lost");
+    assert!(lost.message.contains("wiped its environment"), "{lost:?}");
+    worker.stop();
+    assert_eq!(home.start().api().doctor().verdict, Verdict::Ok);
 }
 
 #[test]
 fn nobody_is_called_broken_while_programs_come_and_go() {
-    let home = with_program()
+    let home = with_program("")
         .with("generator.generators_max", 2)
         .with("supervisor.spawns_per_s_max", 1000);
     let worker = home.start();
     // Two programs for five sessions: each message but a few starts one and ends another.
-    for round in 0..60 {
+    for round in 0..40 {
         let session = format!("s{}", round % 5);
         worker.api().accept(payload::prompt(&session, "hello"));
         let report = worker.api().doctor();

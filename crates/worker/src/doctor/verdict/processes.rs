@@ -4,6 +4,8 @@
 //! What is so now decides, not what the sweep at start-up once found: that is over when a hand has
 //! mended it.
 
+use std::collections::HashSet;
+
 use sessiond_supervisor::{Headroom, Tier, Unkillable};
 
 use super::super::report::{Finding, Level, ProcessesReport, Report, SpawnReport, WorkerProcesses};
@@ -91,12 +93,17 @@ fn tier(report: &Report, found: &ProcessesReport, findings: &mut Vec<Finding>) {
 }
 
 fn strays(found: &ProcessesReport, findings: &mut Vec<Finding>) {
-    let named = found.strays.iter();
-    let named = named.map(|stray| format!("{} ({})", stray.pid, stray.name));
+    let worker = found.worker.iter();
+    let unkillable = worker.flat_map(|worker| &worker.counts.unkillable);
+    let unkillable: HashSet<u32> = unkillable.map(|process| process.pid).collect();
+    // To end these was tried, and is told with what came of it.
+    let is_told = |pid: &u32| unkillable.contains(pid);
+    let strays = found.strays.iter().filter(|stray| !is_told(&stray.pid));
+    let named = strays.map(|stray| format!("{} ({})", stray.pid, stray.name));
     let mut named: Vec<String> = named.collect();
     // Of a spawn whose record is all that is left of its owner.
     let recorded = found.stale.iter().flat_map(|record| &record.pids);
-    named.extend(recorded.map(u32::to_string));
+    named.extend(recorded.filter(|pid| !is_told(pid)).map(u32::to_string));
     if named.is_empty() {
         return;
     }

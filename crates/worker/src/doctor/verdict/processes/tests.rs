@@ -142,7 +142,7 @@ fn strays_are_named_with_the_way_to_end_them() {
         one,
         Level::Degraded,
         "strays",
-        &["1 process of", "is known"],
+        &["1 process of", "is owned"],
     );
 }
 
@@ -198,6 +198,15 @@ fn what_cannot_be_ended_is_a_failure_and_told_with_what_it_hangs_in() {
     let hangs = |worker: &mut WorkerProcesses| worker.counts.unkillable = vec![stuck(12)];
     let words = ["12 (cp)", "nfs_wait", "state D"];
     check_worker(hangs, Level::Failing, "unkillable", &words);
+    let is_stray_too = |_: &mut Report, found: &mut ProcessesReport| {
+        found.strays = vec![stray(12)];
+        found.stale = vec![StaleRecord {
+            pids: vec![12],
+            ..stale()
+        }];
+        hangs(found.worker.as_mut().expect("a worker"));
+    };
+    check(is_stray_too, Level::Failing, "unkillable", &words);
     let unknown = |worker: &mut WorkerProcesses| {
         worker.counts.unkillable = vec![Unkillable {
             wchan: None,
