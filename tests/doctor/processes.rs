@@ -16,7 +16,9 @@ use super::{ask, finding};
 use crate::support::home::SESSIOND;
 use crate::support::launch::Ran;
 use crate::support::wait::ok_if;
-use crate::support::{Home, LIMIT, Process, example, launch, nasty_child, payload, wait_until};
+use crate::support::{
+    Freezer, Home, LIMIT, Process, example, launch, nasty_child, payload, wait_until,
+};
 
 /// A process that no worker has started, with a tag or without one.
 struct Bystander {
@@ -314,6 +316,36 @@ fn shim_that_was_killed_is_told_until_the_next_start() {
     assert!(lost.message.contains("wiped its environment"), "{lost:?}");
     worker.stop();
     assert_eq!(home.start().api().doctor().verdict, Verdict::Ok);
+}
+
+#[test]
+fn process_that_does_not_die_is_a_failure_for_as_long_as_it_lives() {
+    let Some(freezer) = Freezer::new("the doctor and what cannot be ended") else {
+        return;
+    };
+    let home = with_program("").with("session.generator_stop_wait_ms", 1);
+    let worker = home.start();
+    let api = worker.api();
+    api.accept(payload::prompt("s", "hello"));
+    worker.wait_idle();
+    let program = Process {
+        pid: api.doctor().spawns[0].info.pid.expect("it runs"),
+    };
+    freezer.freeze(program);
+    api.close("claude-code:s", "");
+    let (code, report) = ask(&home);
+    assert_eq!(code, 11, "{:?}", report.findings);
+    let unkillable = finding(&report, "unkillable");
+    assert_eq!(unkillable.level, Level::Failing);
+    for word in [&program.pid.to_string(), "state D"] {
+        assert!(unkillable.message.contains(word), "{unkillable:?}");
+    }
+    assert!(!has(&report, "strays"), "it is told once");
+    freezer.thaw();
+    wait_until("the doctor has nothing to say of it", LIMIT, || {
+        let report = api.doctor();
+        ok_if(report.findings.is_empty(), report.findings)
+    });
 }
 
 #[test]
