@@ -26,7 +26,8 @@ const ENDING: &str = "waiting for processes to end";
 /// examines everything: the verdict is that of what is left.
 pub(super) async fn fix(global: &Global, deep: bool, is_sure: bool) -> Result<ExitCode, CliError> {
     let plan = fixes(global, true).await?;
-    if !global.json {
+    // What is done all the same is told once, with what came of it.
+    if !global.json && (plan.is_empty() || !is_sure) {
         processes::print_plan(&plan);
     }
     let is_wanted = !plan.is_empty() && (is_sure || (!global.json && agrees()?));

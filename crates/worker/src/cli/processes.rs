@@ -1,14 +1,21 @@
 //! How the doctor's look at processes, and what it mends of them, look in a terminal.
 
-use sessiond_supervisor::{Fix, Headroom, SweepReport, Tier};
+use std::borrow::Cow;
+use std::path::Path;
+
+use sessiond_supervisor::{Fix, Headroom, Stray, SweepReport, Tier};
 
 use super::spawns;
-use super::table::{ago, clean};
+use super::table::{ago, clean, short};
 use crate::doctor::{ProcessesReport, Report, WorkerProcesses};
-use crate::words::{counted, listed, processes};
+use crate::words::{counted, listed};
 
 /// Lines about what is not as it should be.
 const LINES_MAX: usize = 6;
+/// Characters of one of them.
+const LINE_MAX: usize = 80;
+/// Bytes of the name before it.
+const LABEL: usize = 10;
 /// Pids in one line.
 const PIDS_MAX: usize = 8;
 
@@ -31,7 +38,8 @@ pub(super) fn print(report: &Report) {
     }
     let lines = misfits(found);
     for line in lines.iter().take(LINES_MAX) {
-        println!("{}", clean(line));
+        let (label, rest) = line.split_at(LABEL);
+        println!("{label}{}", short(rest, LINE_MAX - LABEL));
     }
     if let Some(more) = lines.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
         println!("          and {more} more: sessiond doctor --json");
@@ -88,12 +96,15 @@ fn swept(sweep: &SweepReport) -> String {
 /// What is not as it should be, a line each.
 fn misfits(found: &ProcessesReport) -> Vec<String> {
     let strays = found.strays.iter();
-    let strays = strays.map(|one| format!("stray     {} {}, {}", one.pid, one.name, one.tag));
+    let strays = strays.map(|one| {
+        let Stray { pid, name, tag, .. } = one;
+        format!("stray     {pid} {name}, of session {}", session(tag))
+    });
     let stale = found.stale.iter();
-    let stale = stale.map(|one| format!("stale     {}: {}", one.path.display(), one.problem));
+    let stale = stale.map(|one| format!("stale     {}: {}", file_name(&one.path), one.problem));
     let unreadable = found.unreadable.iter();
     let unreadable =
-        unreadable.map(|one| format!("no record {} {}", one.path.display(), one.problem));
+        unreadable.map(|one| format!("no record {} {}", file_name(&one.path), one.problem));
     let unverifiable = found.unverifiable.iter();
     let unverifiable = unverifiable.map(|one| format!("in doubt  {one}"));
     strays
@@ -103,19 +114,23 @@ fn misfits(found: &ProcessesReport) -> Vec<String> {
         .collect()
 }
 
-/// What would be done.
+/// What would be done, a line each.
 pub(super) fn print_plan(plan: &[Fix]) {
     if plan.is_empty() {
         println!("nothing is left of processes or records that could be mended");
     }
     for fix in plan {
-        println!("would {}", clean(&planned(fix)));
+        let why = match fix {
+            Fix::End { .. } => String::new(),
+            Fix::RemoveRecord { problem, .. } => format!(": {problem}"),
+            Fix::SetAside { problem, .. } => format!(", which {problem}"),
+        };
+        println!("{}", short(&format!("would {}{why}", deed(fix)), LINE_MAX));
     }
 }
 
-/// What was done.
+/// What was done, with what came of it.
 pub(super) fn print_fixes(done: &[Fix]) {
-    println!();
     if done.is_empty() {
         println!("nothing was left to do");
     }
@@ -125,22 +140,29 @@ pub(super) fn print_fixes(done: &[Fix]) {
             | Fix::RemoveRecord { outcome, .. }
             | Fix::SetAside { outcome, .. } => outcome.as_deref().unwrap_or("not done"),
         };
-        println!("{}: {}", clean(&planned(fix)), clean(outcome));
+        println!("{}: {}", clean(&deed(fix)), clean(outcome));
     }
 }
 
-fn planned(fix: &Fix) -> String {
+fn deed(fix: &Fix) -> String {
     match fix {
-        Fix::End { tag, pids, .. } => format!(
-            "end {} of spawn {tag}: {}",
-            processes(pids.len() as u64),
-            listed(pids, PIDS_MAX)
-        ),
-        Fix::RemoveRecord { path, problem, .. } => {
-            format!("remove the record {}, {problem}", path.display())
+        Fix::End { tag, pids, .. } => {
+            let pids = listed(pids, PIDS_MAX);
+            format!("end {pids} of session {}", session(tag))
         }
-        Fix::SetAside { path, problem, .. } => {
-            format!("set aside {}, which {problem}", path.display())
-        }
+        Fix::RemoveRecord { path, .. } => format!("remove {}", file_name(path)),
+        Fix::SetAside { path, .. } => format!("set aside {}", file_name(path)),
     }
+}
+
+/// Of a tag `<install>:<generation>:<session>:<spawn>`: the install is always this one.
+fn session(tag: &str) -> &str {
+    tag.split(':').nth(2).unwrap_or(tag)
+}
+
+/// All records are in one directory.
+fn file_name(path: &Path) -> Cow<'_, str> {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
 }
