@@ -424,6 +424,25 @@ fn looking_and_mending_make_nothing_where_nobody_was() {
 }
 
 #[test]
+fn looking_changes_nothing_among_the_records() {
+    let home = Home::new();
+    home.start().stop();
+    let dir = home.layout().process_dir();
+    // As a worker leaves it that is just about to rename it.
+    let unfinished = dir.join("spawn.0~");
+    fs::write(&unfinished, "").expect("write");
+    for args in [["doctor"].as_slice(), &["doctor", "--fix"]] {
+        home.cli(args);
+        assert!(unfinished.exists(), "{args:?}");
+    }
+    fs::remove_dir_all(&dir).expect("remove");
+    for args in [["doctor"].as_slice(), &["doctor", "--fix"]] {
+        assert_eq!(home.cli(args).code(), 10);
+        assert!(!dir.exists(), "{args:?}");
+    }
+}
+
+#[test]
 fn nothing_is_mended_beside_a_worker_that_does_not_answer() {
     let home = impatient();
     let worker = home.start();
