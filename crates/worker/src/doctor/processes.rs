@@ -122,3 +122,35 @@ fn report(found: Inspection, worker: Option<WorkerProcesses>) -> ProcessesReport
         worker,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sessiond_supervisor::{Headroom, Tier, TierReport};
+
+    use super::*;
+
+    fn with_zombies(zombies: &[u32], took_ms: u64) -> Inspection {
+        Inspection {
+            tier: TierReport {
+                tier: Tier::Full,
+                missing: Vec::new(),
+            },
+            strays: Vec::new(),
+            stale: Vec::new(),
+            unverifiable: Vec::new(),
+            unreadable: Vec::new(),
+            zombies: zombies.to_vec(),
+            descriptors: Headroom::default(),
+            processes: Headroom::default(),
+            took_ms,
+        }
+    }
+
+    #[test]
+    fn only_what_both_looks_show_is_told() {
+        let told = both(with_zombies(&[1, 2], 3), with_zombies(&[2, 4], 5));
+        assert_eq!(told, with_zombies(&[2], 8));
+        assert!(!is_in_order(&told));
+        assert!(is_in_order(&with_zombies(&[], 1)));
+    }
+}
