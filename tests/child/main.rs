@@ -33,11 +33,17 @@ nasty-child COMMAND [N]
   hold-stdout     leaves a grandchild that holds its output and ignores SIGTERM, and exits
   close-stdin     closes its standard input
   kill-group      kills its own process group
+  canary          tells every signal that meets it; ends with its standard input
+  canary-apart    the same in a session of its own
+`--marker TEXT` at the end is for whoever looks for these processes.
 ";
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let [.., "--marker", _text] = words[..] {
+        words.truncate(words.len() - 2);
+    }
     match words[..] {
         ["wait"] => {}
         ["exit", code] => exit(number(code)),
@@ -57,6 +63,11 @@ fn main() {
         // SAFETY: nothing here reads it.
         ["close-stdin"] => drop(unsafe { libc::close(0) }),
         ["kill-group"] => kill_group(),
+        ["canary"] => canary(),
+        ["canary-apart"] => {
+            leave_session();
+            canary()
+        }
         _ => usage(),
     }
     ready();
@@ -259,4 +270,33 @@ fn hold_stdout() -> ! {
 fn kill_group() {
     // SAFETY: it is what was asked for.
     unsafe { libc::kill(0, libc::SIGKILL) };
+}
+
+/// Takes signals as data, so that none is missed and none ends it.
+fn canary() -> ! {
+    // SAFETY: plain calls on sets and structures that live on the stack; one thread.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
+        let signals = libc::signalfd(-1, &all, libc::SFD_NONBLOCK);
+        ready();
+        loop {
+            let watched = |fd| libc::pollfd {
+                fd,
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            let mut both = [watched(signals), watched(0)];
+            libc::poll(both.as_mut_ptr(), 2, -1);
+            let mut hit: libc::signalfd_siginfo = std::mem::zeroed();
+            while libc::read(signals, (&raw mut hit).cast(), size_of_val(&hit)) > 0 {
+                println!("signal {} from process {}", hit.ssi_signo, hit.ssi_pid);
+                std::io::stdout().flush().ok();
+            }
+            if both[1].revents != 0 {
+                exit(0)
+            }
+        }
+    }
 }

@@ -2,20 +2,27 @@
 //!
 //! A way does its best: what it offers for ending a tree is used as its documentation says.
 
-use std::path::PathBuf;
+mod sessiond;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use async_trait::async_trait;
+
+pub(crate) use self::sessiond::Sessiond;
+use crate::options::Programs;
 
 /// A program to start. Its standard output is read by whoever starts it.
 #[derive(Clone, Debug)]
 pub(crate) struct TreeCommand {
     /// A path.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Its arguments.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// Its whole environment.
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
 }
 
 /// One way.
@@ -23,9 +30,19 @@ pub(crate) struct TreeCommand {
 pub(crate) trait Means: Send + Sync {
     /// Starts it.
     async fn start(&self, command: &TreeCommand) -> anyhow::Result<Box<dyn Tree>>;
+
+    /// How many files it keeps of trees that it holds to be running.
+    fn records(&self) -> anyhow::Result<u64> {
+        Ok(0)
+    }
+
+    /// What only sessiond can play is played on this.
+    fn as_sessiond(&self) -> Option<&Sessiond> {
+        None
+    }
 }
 
-/// A program that was started, with all it starts.
+/// A program that was started, with all it starts. Dropping it ends it as this way does that.
 #[async_trait]
 pub(crate) trait Tree: Send {
     /// Its pid.
@@ -35,6 +52,22 @@ pub(crate) trait Tree: Send {
     async fn line(&mut self) -> Option<String>;
 
     /// Ends all of it as well as this way can: asks, waits for `grace` at most, makes it. Returns
-    /// when this way says that it is over.
-    async fn stop(self: Box<Self>, grace: Duration);
+    /// when this way says that it is over, with the pids that it says it could not end.
+    async fn stop(self: Box<Self>, grace: Duration) -> Vec<u32>;
+}
+
+/// The way of this name, with `dir` for its files.
+///
+/// # Errors
+/// There is none, or it cannot begin.
+pub(crate) fn by_name(
+    name: &str,
+    programs: &Programs,
+    dir: &Path,
+    grace: Duration,
+) -> anyhow::Result<Arc<dyn Means>> {
+    match name {
+        "sessiond" => Ok(Arc::new(Sessiond::open(&programs.shim()?, dir, grace)?)),
+        other => bail!("no means is named {other}"),
+    }
 }

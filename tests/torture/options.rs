@@ -1,0 +1,107 @@
+//! The command line, and where the programs are that it needs.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::{Args, Parser, Subcommand};
+
+/// Ends trees that do not want to end, and counts who is left and who else was hit.
+#[derive(Debug, Parser)]
+#[command(name = "torture")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) what: What,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Names the cases of `run`.
+    List,
+    /// One tree after the other is started, ended and looked for.
+    Run(Run),
+}
+
+/// Which trees, how often, and by which means.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Run {
+    /// The cases; none: all that the means can play.
+    pub(crate) cases: Vec<String>,
+    /// How trees are started and ended.
+    #[arg(long, default_value = "sessiond")]
+    pub(crate) means: String,
+    /// Rounds of each case, instead of as many as its cost allows.
+    #[arg(long)]
+    pub(crate) rounds: Option<u32>,
+    /// A few rounds of each, and smaller sizes.
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// Chooses the order of the cases; printed when it is not given.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// From SIGTERM to SIGKILL.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) grace_ms: u64,
+    /// One JSON object a line and case, instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) programs: Programs,
+}
+
+impl Run {
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+/// Programs that are needed; those that are not given lie beside this one, as cargo builds them.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Programs {
+    /// The program that misbehaves.
+    #[arg(long, value_name = "PATH")]
+    nasty_child: Option<PathBuf>,
+    /// The shim.
+    #[arg(long, value_name = "PATH")]
+    shim: Option<PathBuf>,
+    /// The hook client.
+    #[arg(long, value_name = "PATH")]
+    hook: Option<PathBuf>,
+}
+
+impl Programs {
+    /// `nasty-child`.
+    pub(crate) fn nasty_child(&self) -> anyhow::Result<PathBuf> {
+        find(self.nasty_child.as_deref(), "nasty-child")
+    }
+
+    /// `sessiond-shim`.
+    pub(crate) fn shim(&self) -> anyhow::Result<PathBuf> {
+        find(self.shim.as_deref(), "sessiond-shim")
+    }
+
+    /// `sessiond-hook`.
+    pub(crate) fn hook(&self) -> anyhow::Result<PathBuf> {
+        find(self.hook.as_deref(), "sessiond-hook")
+    }
+}
+
+fn find(given: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
+    let found = match given {
+        Some(path) => path.to_owned(),
+        None => {
+            // An example lies in `examples/` below the programs of its package.
+            let own = env::current_exe().context("find this program")?;
+            let dirs = own.ancestors().skip(1).take(2);
+            let mut found = dirs.map(|dir| dir.join(name));
+            let found = found.find(|path| path.is_file());
+            found.with_context(|| format!("{name} is not beside {}", own.display()))?
+        }
+    };
+    ensure!(found.is_file(), "{} is no file", found.display());
+    // It is run from other directories than this one.
+    found
+        .canonicalize()
+        .with_context(|| format!("find {}", found.display()))
+}
