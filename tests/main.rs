@@ -22,4 +22,6 @@ mod shim;
 mod start_stop;
 mod supervision;
 mod tcp;
+#[cfg(target_os = "linux")]
+mod torture;
 mod upkeep;

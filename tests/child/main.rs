@@ -2,11 +2,16 @@
 //!
 //! `nasty-child COMMAND [N]` builds the tree that COMMAND names and then prints `ready`, so a test
 //! knows when to strike. Everybody in it waits for ever: whoever is left was forgotten. Standard
-//! library and libc only.
+//! library and libc only. Here are the trees; `hiding` has what is not to be seen, `output` what
+//! writes, `canary` who must never be hit.
 #![allow(
     unsafe_code,
     reason = "fork and signals are the very thing; one thread unless a command says otherwise"
 )]
+
+mod canary;
+mod hiding;
+mod output;
 
 use std::env;
 use std::io::Write;
@@ -19,6 +24,10 @@ nasty-child COMMAND [N]
   wait            does nothing
   exit N          exits with this code, without `ready`
   ignore-term     ignores SIGTERM
+  member-ignores N
+                  N children that ignore SIGTERM below a parent that does not
+  orphan          leaves a child that ignores SIGTERM and holds nothing, and exits
+  new-groups N    N children that ignore SIGTERM, each in a group of its own
   fork-on-term N  on SIGTERM leaves a child that does the same, N times over
   respawn         ignores SIGTERM and replaces its child whenever that dies
   double-fork     leaves a daemon
@@ -33,6 +42,15 @@ nasty-child COMMAND [N]
   hold-stdout     leaves a grandchild that holds its output and ignores SIGTERM, and exits
   close-stdin     closes its standard input
   kill-group      kills its own process group
+  wiped           two members that ignore SIGTERM, all without an environment
+  overwritten     the same with the environment overwritten in place
+  undumpable      the same unreadable to others of its user
+  hidden          without an environment and unreadable, in a session of its own
+  fill-stdout     fills its output, then forks; ignores SIGTERM
+  flood N         a line of N MiB of binary data, before `ready`
+  beside PROGRAM FILE
+                  two children: one ignores SIGTERM, one is PROGRAM, told `root FILE`
+  root FILE       takes all rights of its owner, and waits for the end of the fifo FILE
   canary          tells every signal that meets it; ends with its standard input
   canary-apart    the same in a session of its own
 `--marker TEXT` at the end is for whoever looks for these processes.
@@ -41,13 +59,18 @@ nasty-child COMMAND [N]
 fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if let [.., "--marker", _text] = words[..] {
+    let mut marker = "";
+    if let [.., "--marker", text] = words[..] {
+        marker = text;
         words.truncate(words.len() - 2);
     }
     match words[..] {
         ["wait"] => {}
         ["exit", code] => exit(number(code)),
         ["ignore-term"] => ignore_term(),
+        ["member-ignores", count] => member_ignores(number(count)),
+        ["orphan"] => orphan(),
+        ["new-groups", count] => new_groups(number(count)),
         ["fork-on-term", generations] => fork_on_term(number(generations), ready),
         ["respawn"] => respawn(),
         ["double-fork"] => double_fork(),
@@ -63,10 +86,18 @@ fn main() {
         // SAFETY: nothing here reads it.
         ["close-stdin"] => drop(unsafe { libc::close(0) }),
         ["kill-group"] => kill_group(),
-        ["canary"] => canary(),
+        ["wiped"] => hiding::wipe(marker),
+        ["overwritten"] => hiding::overwrite(),
+        ["undumpable"] => hiding::make_undumpable(),
+        ["hidden"] => hiding::hide(marker),
+        ["fill-stdout"] => output::fill(),
+        ["flood", mib] => output::flood(number(mib)),
+        ["beside", program, file] => hiding::beside(program, file, marker),
+        ["root", file] => hiding::take_rights(file),
+        ["canary"] => canary::sing(),
         ["canary-apart"] => {
             leave_session();
-            canary()
+            canary::sing()
         }
         _ => usage(),
     }
@@ -125,6 +156,40 @@ fn leave() -> ! {
 fn ignore_term() {
     // SAFETY: installs no handler.
     unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+}
+
+fn heed_term() {
+    // SAFETY: installs no handler.
+    unsafe { libc::signal(libc::SIGTERM, libc::SIG_DFL) };
+}
+
+fn member_ignores(count: u32) {
+    // Before they are there, so that they never do anything else.
+    ignore_term();
+    children(count);
+    heed_term();
+}
+
+fn orphan() -> ! {
+    ignore_term();
+    fork(|| {
+        leave_session();
+        for descriptor in 0..3 {
+            // SAFETY: nothing here reads or writes any more.
+            unsafe { libc::close(descriptor) };
+        }
+    });
+    ready();
+    leave()
+}
+
+fn new_groups(count: u32) {
+    ignore_term();
+    for _ in 0..count {
+        let pid = fork(|| {});
+        // SAFETY: plain call; from here, so that it is done before `ready`.
+        unsafe { libc::setpgid(pid, pid) };
+    }
 }
 
 /// Blocks these signals and waits for one of them.
@@ -260,43 +325,12 @@ fn headless() -> ! {
 
 fn hold_stdout() -> ! {
     ignore_term();
-    fork(|| {
-        leave_session();
-        ready();
-    });
+    fork(leave_session);
+    ready();
     leave()
 }
 
 fn kill_group() {
     // SAFETY: it is what was asked for.
     unsafe { libc::kill(0, libc::SIGKILL) };
-}
-
-/// Takes signals as data, so that none is missed and none ends it.
-fn canary() -> ! {
-    // SAFETY: plain calls on sets and structures that live on the stack; one thread.
-    unsafe {
-        let mut all = std::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
-        let signals = libc::signalfd(-1, &all, libc::SFD_NONBLOCK);
-        ready();
-        loop {
-            let watched = |fd| libc::pollfd {
-                fd,
-                events: libc::POLLIN,
-                revents: 0,
-            };
-            let mut both = [watched(signals), watched(0)];
-            libc::poll(both.as_mut_ptr(), 2, -1);
-            let mut hit: libc::signalfd_siginfo = std::mem::zeroed();
-            while libc::read(signals, (&raw mut hit).cast(), size_of_val(&hit)) > 0 {
-                println!("signal {} from process {}", hit.ssi_signo, hit.ssi_pid);
-                std::io::stdout().flush().ok();
-            }
-            if both[1].revents != 0 {
-                exit(0)
-            }
-        }
-    }
 }

@@ -15,9 +15,17 @@ mod means;
 #[cfg(target_os = "linux")]
 mod options;
 #[cfg(target_os = "linux")]
+mod random;
+#[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
 mod run;
+#[cfg(target_os = "linux")]
+mod runner;
+#[cfg(target_os = "linux")]
+mod scene;
+#[cfg(target_os = "linux")]
+mod user;
 
 use std::process::ExitCode;
 
@@ -31,7 +39,7 @@ fn main() -> anyhow::Result<ExitCode> {
             cases::list();
             Ok(ExitCode::SUCCESS)
         }
-        What::Run(options) => run::main(options),
+        What::Run(options) => run::main(&options),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) enum What {
     /// Names the cases of `run`.
     List,
     /// One tree after the other is started, ended and looked for.
-    Run(Run),
+    Run(Box<Run>),
 }
 
 /// Which trees, how often, and by which means.
@@ -33,7 +33,7 @@ pub(crate) struct Run {
     pub(crate) means: String,
     /// Rounds of each case, instead of as many as its cost allows.
     #[arg(long)]
-    pub(crate) rounds: Option<u32>,
+    pub(crate) rounds: Option<u64>,
     /// A few rounds of each, and smaller sizes.
     #[arg(long)]
     pub(crate) short: bool,
@@ -46,11 +46,37 @@ pub(crate) struct Run {
     /// One JSON object a line and case, instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Plays all again and again in random order, for so long and until each case has had its
+    /// rounds, or something is wrong.
+    #[arg(long, value_name = "N", conflicts_with_all = ["rounds", "short"])]
+    pub(crate) minutes: Option<u64>,
+    /// Becomes this user first, as root; programs are put where it may run them.
+    #[arg(long, value_name = "UID")]
+    pub(crate) as_user: Option<u32>,
     #[command(flatten)]
     pub(crate) programs: Programs,
 }
 
 impl Run {
+    /// What is the same for another user.
+    pub(crate) fn shared_args(&self) -> Vec<String> {
+        let mut args = self.cases.clone();
+        let mut option = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                args.extend([name.to_owned(), value]);
+            }
+        };
+        option("--means", Some(self.means.clone()));
+        option("--grace-ms", Some(self.grace_ms.to_string()));
+        option("--rounds", self.rounds.map(|rounds| rounds.to_string()));
+        option("--seed", self.seed.map(|seed| seed.to_string()));
+        option("--minutes", self.minutes.map(|minutes| minutes.to_string()));
+        let flags = [("--short", self.short), ("--json", self.json)];
+        let set = flags.into_iter().filter(|(_, is_set)| *is_set);
+        args.extend(set.map(|(flag, _)| flag.to_owned()));
+        args
+    }
+
     pub(crate) fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms)
     }
@@ -68,6 +94,9 @@ pub(crate) struct Programs {
     /// The hook client.
     #[arg(long, value_name = "PATH")]
     hook: Option<PathBuf>,
+    /// A copy of `nasty-child` with another user's set-user-id bit.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) setuid_program: Option<PathBuf>,
 }
 
 impl Programs {
@@ -84,6 +113,11 @@ impl Programs {
     /// `sessiond-hook`.
     pub(crate) fn hook(&self) -> anyhow::Result<PathBuf> {
         find(self.hook.as_deref(), "sessiond-hook")
+    }
+
+    /// `sessiond`, if it lies beside this program.
+    pub(crate) fn worker(&self) -> Option<PathBuf> {
+        find(None, "sessiond").ok()
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct CaseReport {
     pub(crate) over_memory: u64,
     /// From asking for the end to its confirmation.
     pub(crate) took_ms: Took,
+    /// The same, of every round.
+    #[serde(skip)]
+    pub(crate) each_took_ms: Vec<u64>,
     /// What went wrong, in words; each with its round.
     pub(crate) problems: Vec<String>,
 }
@@ -42,21 +45,35 @@ pub(crate) struct Took {
     pub(crate) max: u64,
 }
 
-impl Took {
-    /// Of these, in any order.
-    pub(crate) fn of(mut took_ms: Vec<u64>) -> Self {
-        took_ms.sort_unstable();
-        Self {
-            p50: took_ms.get(took_ms.len() / 2).copied().unwrap_or_default(),
-            max: took_ms.last().copied().unwrap_or_default(),
-        }
-    }
-}
-
 impl CaseReport {
     /// Whether nothing was left, nobody was hit and nothing went wrong.
     pub(crate) fn is_clean(&self) -> bool {
         self.counts().iter().all(|(_, count)| *count == 0) && self.problems.is_empty()
+    }
+
+    /// Adds the times of some rounds, in any order.
+    pub(crate) fn take_times(&mut self, took_ms: Vec<u64>) {
+        let all = &mut self.each_took_ms;
+        all.extend(took_ms);
+        all.sort_unstable();
+        self.took_ms = Took {
+            p50: all.get(all.len() / 2).copied().unwrap_or_default(),
+            max: all.last().copied().unwrap_or_default(),
+        };
+    }
+
+    /// Adds later rounds of the same case.
+    pub(crate) fn add(&mut self, later: Self) {
+        self.rounds += later.rounds;
+        self.survivors += later.survivors;
+        self.bystanders += later.bystanders;
+        self.descriptors += later.descriptors;
+        self.zombies += later.zombies;
+        self.records += later.records;
+        self.threads += later.threads;
+        self.over_memory += later.over_memory;
+        self.take_times(later.each_took_ms);
+        self.problems.extend(later.problems);
     }
 
     fn counts(&self) -> [(&'static str, u64); 7] {

@@ -1,13 +1,18 @@
 //! The cases: each a way to get away, or to take somebody else along.
 //!
-//! `trees` are played by any means; what is in the other files asks something of sessiond alone.
+//! `trees` and `stops` are played by any means; what else there is asks something of sessiond
+//! alone.
 
+mod given_up;
+mod hook;
+mod rights;
+mod stops;
 mod trees;
 
-use anyhow::bail;
+use anyhow::Context;
 use futures::future::BoxFuture;
 
-use crate::run::{Played, Scene};
+use crate::scene::{Played, Scene};
 
 /// A case.
 pub(crate) struct Case {
@@ -17,6 +22,9 @@ pub(crate) struct Case {
     pub(crate) about: &'static str,
     /// How often it can be afforded.
     pub(crate) cost: Cost,
+    /// Whether all of it ends when it is asked to: a means that waits for the grace to be over
+    /// has not asked.
+    pub(crate) needs_no_kill: bool,
     /// What is done in a round.
     pub(crate) play: Play,
 }
@@ -36,7 +44,7 @@ pub(crate) enum Cost {
 
 impl Cost {
     /// Rounds, when everything is played or in short.
-    pub(crate) fn rounds(self, is_short: bool) -> u32 {
+    pub(crate) fn rounds(self, is_short: bool) -> u64 {
         match (self, is_short) {
             (Self::Exit, false) => 10_000,
             (Self::Exit, true) => 200,
@@ -55,13 +63,20 @@ pub(crate) enum Play {
     /// `nasty-child` with these words is started; when its tree stands it is ended.
     Tree {
         words: &'static [&'static str],
+        /// The same when little time is given.
+        in_short: &'static [&'static str],
         stands: Stands,
     },
     /// Something of its own.
-    Own(for<'a> fn(&'a Scene<'a>) -> BoxFuture<'a, anyhow::Result<Played>>),
+    Own(PlayFn),
     /// The same, which only sessiond can play.
-    Sessiond(for<'a> fn(&'a Scene<'a>) -> BoxFuture<'a, anyhow::Result<Played>>),
+    Sessiond(PlayFn),
+    /// The same, with a program that takes root's rights.
+    SetUserId(PlayFn),
 }
+
+/// A round of a case's own.
+pub(crate) type PlayFn = for<'a> fn(&'a Scene<'a>) -> BoxFuture<'a, anyhow::Result<Played>>;
 
 /// When a tree is complete.
 #[derive(Clone, Copy, Debug)]
@@ -78,24 +93,33 @@ pub(crate) enum Stands {
     Over,
 }
 
-/// All of them, the cheapest first.
+/// All of them.
 pub(crate) fn all() -> Vec<&'static Case> {
-    trees::CASES.iter().collect()
+    let groups = [
+        trees::CASES,
+        stops::CASES,
+        given_up::CASES,
+        hook::CASES,
+        rights::CASES,
+    ];
+    groups.into_iter().flatten().collect()
 }
 
-/// Those that were asked for, or all.
+/// Those that were asked for, in that order; or all.
 ///
 /// # Errors
 /// There is none of such a name.
 pub(crate) fn named(names: &[String]) -> anyhow::Result<Vec<&'static Case>> {
     let all = all();
-    for name in names {
-        if !all.iter().any(|case| case.name == name) {
-            bail!("no case is named {name}; `torture list` names them");
-        }
+    if names.is_empty() {
+        return Ok(all);
     }
-    let is_wanted = |case: &&Case| names.is_empty() || names.iter().any(|name| name == case.name);
-    Ok(all.into_iter().filter(is_wanted).collect())
+    let find = |name: &String| {
+        let case = all.iter().find(|case| case.name == name);
+        case.copied()
+            .with_context(|| format!("no case is named {name}; `torture list` names them"))
+    };
+    names.iter().map(find).collect()
 }
 
 /// Prints them.

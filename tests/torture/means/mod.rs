@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::bail;
 use async_trait::async_trait;
 
-pub(crate) use self::sessiond::Sessiond;
+pub(crate) use self::sessiond::{SESSION, Sessiond};
 use crate::options::Programs;
 
 /// A program to start. Its standard output is read by whoever starts it.
