@@ -13,6 +13,12 @@ use tokio::time::sleep;
 
 /// Between two looks for a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often one looks for a process that is always a new one. Some such live for 100 µs, and are
+/// met every other time.
+const PROBES: usize = 32;
+/// Pids around the one that was given last which are looked at.
+const PROBED_BEFORE: u32 = 3;
+const PROBED_AFTER: u32 = 8;
 
 /// One process that carries a marker, and lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +34,31 @@ pub(crate) struct Found {
 /// Every living process with `marker` in its arguments or its environment, except for this one.
 /// A corpse is none; a process of which only the first thread has ended is one.
 pub(crate) fn living(marker: &str) -> Vec<Found> {
+    let mut found = staying(marker);
+    let others = (0..PROBES).flat_map(|_| newest_pids());
+    let mut passing = others.filter_map(|pid| look(pid, marker));
+    // One is enough of what is always another one.
+    let one = passing.find(|one| found.iter().all(|known| known.pid != one.pid));
+    found.extend(one);
+    found
+}
+
+/// The same without those that are gone before one can look at them: what forks, leaves its session
+/// and lets its parent exit, for ever.
+pub(crate) fn staying(marker: &str) -> Vec<Found> {
     let own = std::process::id();
     numbers("/proc")
         .filter(|pid| *pid != own)
         .filter_map(|pid| look(pid, marker))
         .collect()
+}
+
+/// Those around the pid that was given last. The kernel counts upwards.
+fn newest_pids() -> impl Iterator<Item = u32> {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let last = load.split_whitespace().last();
+    let last: u32 = last.and_then(|pid| pid.parse().ok()).unwrap_or_default();
+    last.saturating_sub(PROBED_BEFORE)..=last.saturating_add(PROBED_AFTER)
 }
 
 /// Whether the process lives: there, and no corpse.
@@ -52,9 +78,12 @@ pub(crate) async fn kill_all(marker: &str, limit: Duration) -> Vec<Found> {
     loop {
         // All stop before any is killed, so that nobody answers the death of others.
         for signal in [Signal::STOP, Signal::KILL] {
-            for found in living(marker) {
+            for found in staying(marker) {
                 signal_if_marked(found.pid, marker, signal);
             }
+        }
+        for pid in (0..PROBES).flat_map(|_| newest_pids()) {
+            signal_if_marked(pid, marker, Signal::KILL);
         }
         let left = living(marker);
         if left.is_empty() || Instant::now() >= deadline {

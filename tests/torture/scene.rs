@@ -98,7 +98,7 @@ impl Scene<'_> {
         // A shim has the arguments of its child behind its own.
         let members = || {
             let name = self.nasty_child.to_string_lossy();
-            let found = check::living(&self.marker).into_iter();
+            let found = check::staying(&self.marker).into_iter();
             found.filter(move |found| found.command.starts_with(&*name))
         };
         match stands {
