@@ -218,6 +218,11 @@ mod linux {
             })
         }
 
+        /// Whether the process lives and its leader has left.
+        pub(crate) fn is_headless(&self) -> bool {
+            self.state == b'Z' && !self.is_dead()
+        }
+
         /// A leader that has left while other threads run on is shown as a zombie too; that
         /// process lives.
         pub(crate) fn is_dead(&self) -> bool {

@@ -4,6 +4,8 @@
 //! others' business. Linux only.
 
 use std::ffi::CStr;
+use std::fmt;
+use std::fs;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -12,7 +14,7 @@ use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, fstat, open, openat, seek};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::observe::is_own_proc;
+use crate::observe::{is_own_proc, read_stat};
 use crate::tag::Tag;
 
 /// Bytes of an environment that are read. The kernel's own limit for arguments and environment
@@ -24,6 +26,9 @@ const ENVIRON_USUAL_BYTES: usize = 16 << 10;
 
 /// Bytes of directory entries that are read at a time: some thousand processes.
 const LISTING_BYTES: usize = 32 << 10;
+
+/// The longest path there is to an environment, with its NUL.
+const PATH_MAX_BYTES: usize = "4294967295/task/4294967295/environ\0".len();
 
 /// What a process's environment says.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,14 +97,34 @@ impl TagReader {
     /// When nothing can be told of anybody: no descriptor or no memory is left. To take that for
     /// "no tag" would forget who lives.
     pub(crate) fn read(&mut self, pid: u32) -> io::Result<Reading> {
-        let mut path = [0; "4294967295/environ\0".len()];
+        match self.read_one(format_args!("{pid}/environ"))? {
+            reading @ (Reading::Tagged { .. } | Reading::Untagged) => Ok(reading),
+            nothing if is_headless(pid) => self.read_threads(pid, nothing),
+            nothing => Ok(nothing),
+        }
+    }
+
+    /// The threads of a process whose first one has ended show the environment, each by itself;
+    /// the process does not.
+    fn read_threads(&mut self, pid: u32, nothing: Reading) -> io::Result<Reading> {
+        // It may end meanwhile.
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            let thread = thread.file_name();
+            let thread = thread.to_string_lossy();
+            match self.read_one(format_args!("{pid}/task/{thread}/environ"))? {
+                Reading::Empty | Reading::Hidden => {}
+                told => return Ok(told),
+            }
+        }
+        Ok(nothing)
+    }
+
+    fn read_one(&mut self, path: fmt::Arguments<'_>) -> io::Result<Reading> {
+        let mut buffer = [0; PATH_MAX_BYTES];
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = match openat(
-            &self.proc_dir,
-            environ(pid, &mut path)?,
-            flags,
-            Mode::empty(),
-        ) {
+        let path = environ(path, &mut buffer)?;
+        let file = match openat(&self.proc_dir, path, flags, Mode::empty()) {
             Ok(file) => file,
             Err(error) => return unless_exhausted(error),
         };
@@ -131,10 +156,15 @@ impl TagReader {
     }
 }
 
+/// Whether only the first thread of the process has ended.
+fn is_headless(pid: u32) -> bool {
+    read_stat(pid).is_ok_and(|stat| stat.is_headless())
+}
+
 /// A path relative to `/proc`, without an allocation for each of thousands.
-fn environ(pid: u32, path: &mut [u8]) -> io::Result<&CStr> {
-    write!(&mut *path, "{pid}/environ\0")?;
-    CStr::from_bytes_until_nul(path).map_err(io::Error::other)
+fn environ<'a>(path: fmt::Arguments<'_>, buffer: &'a mut [u8]) -> io::Result<&'a CStr> {
+    write!(&mut *buffer, "{path}\0")?;
+    CStr::from_bytes_until_nul(buffer).map_err(io::Error::other)
 }
 
 fn unless_exhausted(error: Errno) -> io::Result<Reading> {
