@@ -24,4 +24,8 @@ mod supervision;
 mod tcp;
 #[cfg(target_os = "linux")]
 mod torture;
+#[cfg(target_os = "linux")]
+mod torture_crash;
+#[cfg(target_os = "linux")]
+mod torture_reuse;
 mod upkeep;

@@ -18,7 +18,7 @@ use crate::support::{HOOK, Home};
 /// Where the binaries lie that belong to this one.
 const SHIM: &str = env!("CARGO_BIN_EXE_sessiond-shim");
 /// A number between those of people and those of services, so that it has no processes.
-const ORDINARY_UID: u32 = 65_533;
+pub(crate) const ORDINARY_UID: u32 = 65_533;
 /// `torture` cannot play a case here.
 const EXIT_OBSTACLE: i32 = 3;
 /// The rounds of a case as one user; only a guard against hanging.
@@ -75,6 +75,24 @@ fn assert_clean(case: &str, ran: &Ran) {
         assert_eq!(report[count], 0, "{count} of {report}");
     }
     assert_eq!(ran.code(), 0, "{report}");
+}
+
+/// Runs another command of the program, which has to count so many of what must not be.
+#[track_caller]
+pub(crate) fn count(arguments: &[&str], expected: &str) {
+    let home = Home::new();
+    let mut torture = home.command(example("torture").to_str().expect("text"));
+    let ran = launch::run(torture.args(arguments).args(["--shim", SHIM]), b"", LIMIT);
+    if ran.code() == EXIT_OBSTACLE {
+        leave_out(&format!("{}: {}", arguments[0], ran.stderr.trim()));
+        return;
+    }
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert_eq!(ran.code(), 0, "{told}{}", ran.stderr);
+    let is_counted = told
+        .lines()
+        .any(|line| line == format!("counted {expected}"));
+    assert!(is_counted, "{told}");
 }
 
 /// Tells `scripts/test` what cannot run here.

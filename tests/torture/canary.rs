@@ -27,8 +27,9 @@ impl Canaries {
     /// Starts one in this process's session and group, and one in a session of its own under the
     /// tag of another install. They end with this process.
     pub(crate) async fn start(nasty_child: &Path) -> anyhow::Result<Self> {
-        let beside = Canary::start(nasty_child, "canary", "beside the runner").await?;
-        let apart = Canary::start(nasty_child, "canary-apart", "of another install").await?;
+        let tag = Some(FOREIGN_TAG);
+        let beside = Canary::start(nasty_child, "canary", tag, "beside the runner").await?;
+        let apart = Canary::start(nasty_child, "canary-apart", tag, "of another install").await?;
         Ok(Self([beside, apart]))
     }
 
@@ -44,8 +45,9 @@ impl Canaries {
     }
 }
 
-struct Canary {
-    name: &'static str,
+/// One of them.
+pub(crate) struct Canary {
+    pub(crate) name: &'static str,
     pid: u32,
     child: Child,
     stdin: ChildStdin,
@@ -53,11 +55,17 @@ struct Canary {
 }
 
 impl Canary {
-    async fn start(nasty_child: &Path, command: &str, name: &'static str) -> anyhow::Result<Self> {
+    /// Starts one under `tag`, or without one.
+    pub(crate) async fn start(
+        nasty_child: &Path,
+        command: &str,
+        tag: Option<&str>,
+        name: &'static str,
+    ) -> anyhow::Result<Self> {
         let mut child = Command::new(nasty_child)
             .arg(command)
             .env_clear()
-            .env("SESSIOND_TAG", FOREIGN_TAG)
+            .envs(tag.map(|tag| ("SESSIOND_TAG", tag)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -80,7 +88,8 @@ impl Canary {
         })
     }
 
-    async fn end(mut self) -> Vec<String> {
+    /// Ends it; how it was hit, in words.
+    pub(crate) async fn end(mut self) -> Vec<String> {
         let mut hits = Vec::new();
         if check::state(self.pid) == Some('T') {
             hits.push("it is stopped".to_owned());

@@ -93,7 +93,8 @@ pub(crate) async fn kill_all(marker: &str, limit: Duration) -> Vec<Found> {
     }
 }
 
-fn signal_if_marked(pid: u32, marker: &str, signal: Signal) {
+/// Signals the process that has this pid, if it is held to carry `marker`.
+pub(crate) fn signal_if_marked(pid: u32, marker: &str, signal: Signal) {
     let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return;
     };

@@ -11,13 +11,19 @@ mod cases;
 #[cfg(target_os = "linux")]
 mod check;
 #[cfg(target_os = "linux")]
+mod crash;
+#[cfg(target_os = "linux")]
 mod means;
+#[cfg(target_os = "linux")]
+mod namespace;
 #[cfg(target_os = "linux")]
 mod options;
 #[cfg(target_os = "linux")]
 mod random;
 #[cfg(target_os = "linux")]
 mod report;
+#[cfg(target_os = "linux")]
+mod reuse;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
@@ -28,6 +34,10 @@ mod scene;
 mod user;
 
 use std::process::ExitCode;
+
+/// Exit code: what was asked for cannot be played here.
+#[cfg(target_os = "linux")]
+const EXIT_OBSTACLE: u8 = 3;
 
 #[cfg(target_os = "linux")]
 fn main() -> anyhow::Result<ExitCode> {
@@ -40,6 +50,9 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         What::Run(options) => run::main(&options),
+        What::Crash(options) => crash::main(&options),
+        What::CrashWorker { plan } => crash::worker_main(&plan),
+        What::Reuse(options) => reuse::main(&options),
     }
 }
 

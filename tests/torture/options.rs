@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
+use uuid::Uuid;
 
 /// Ends trees that do not want to end, and counts who is left and who else was hit.
 #[derive(Debug, Parser)]
@@ -21,6 +22,75 @@ pub(crate) enum What {
     List,
     /// One tree after the other is started, ended and looked for.
     Run(Box<Run>),
+    /// Kills workers and shims at exactly one step, and counts what is left.
+    Crash(Crash),
+    /// What dies in `crash`.
+    #[command(hide = true)]
+    CrashWorker {
+        /// What it is to do.
+        plan: String,
+    },
+    /// Gives pids again the moment they are free, and counts wrong signals.
+    Reuse(Reuse),
+}
+
+/// How many crashes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Crash {
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+    /// Becomes this user first, as root; programs are put where it may run them.
+    #[arg(long, value_name = "UID")]
+    pub(crate) as_user: Option<u32>,
+    #[command(flatten)]
+    pub(crate) programs: Programs,
+}
+
+/// How many pids.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Reuse {
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+    #[command(flatten)]
+    pub(crate) programs: Programs,
+}
+
+/// How much is done.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Amount {
+    /// Crashes, of which each kind comes up once in 25, or pids that are given again.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) rounds: u64,
+    /// Goes on for so long, and until the rounds are done.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    minutes: u64,
+    /// Replays the choices of a run; printed when it is not given.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl Amount {
+    /// The seed that was asked for, or one of its own; it is printed.
+    pub(crate) fn seed(&self) -> u64 {
+        let seed = self.seed.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
+        println!("seed {seed}");
+        seed
+    }
+
+    /// How long it goes on.
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_secs(60 * self.minutes)
+    }
+
+    /// What is the same for another user.
+    pub(crate) fn shared_args(&self) -> Vec<String> {
+        let mut args = vec![
+            format!("--rounds={}", self.rounds),
+            format!("--minutes={}", self.minutes),
+        ];
+        args.extend(self.seed.map(|seed| format!("--seed={seed}")));
+        args
+    }
 }
 
 /// Which trees, how often, and by which means.

@@ -15,3 +15,29 @@ pub(crate) fn shuffle<T>(items: &mut [T], seed: u64) {
         items.swap(end, usize::try_from(chosen).unwrap_or_default());
     }
 }
+
+/// One choice after the other.
+#[derive(Debug)]
+pub(crate) struct Chance {
+    seed: u64,
+    drawn: u64,
+}
+
+impl Chance {
+    /// The choices of `seed`.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self { seed, drawn: 0 }
+    }
+
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.drawn += 1;
+        mixed(self.seed ^ mixed(self.drawn)) % end
+    }
+
+    /// One of `choices`.
+    pub(crate) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        let chosen = self.below(choices.len() as u64);
+        choices[usize::try_from(chosen).unwrap_or_default()]
+    }
+}

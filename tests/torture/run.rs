@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use uuid::Uuid;
 
+use crate::EXIT_OBSTACLE;
 use crate::cases::{self, Case};
 use crate::check;
 use crate::options::Run;
@@ -20,16 +21,13 @@ const BATCHES: u64 = 20;
 /// the allocator keeps for later differs by some MiB; a KiB a round would be 20 MiB.
 const GROWTH_MAX_BYTES: u64 = 12 << 20;
 
-/// A case that was named cannot be played here.
-const EXIT_OBSTACLE: u8 = 3;
-
 /// Plays what was asked for.
 ///
 /// # Errors
 /// Something that is needed is missing. What is found wrong with the means is no error, and in the exit code.
 pub(crate) fn main(options: &Run) -> anyhow::Result<ExitCode> {
     if let Some(uid) = options.as_user {
-        return user::run_as(uid, options);
+        return user::run_as(uid, "run", &options.shared_args(), &options.programs);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

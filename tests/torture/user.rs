@@ -12,18 +12,24 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, ensure};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
-use crate::options::Run;
+use crate::options::Programs;
 
 /// What is copied: everybody may run it, nobody else may change it.
 const PROGRAM_MODE: u32 = 0o755;
 const EVERYBODY_RUNS: u32 = 0o005;
 const SET_USER_ID_MODE: u32 = 0o4755;
 
-/// Runs this program again as `uid`, which has that group alone, and gives its exit code.
+/// Runs this program again as `uid`, which has that group alone, with this command and the copies
+/// of the programs, and gives its exit code.
 ///
 /// # Errors
 /// This is not root, or the copies cannot be made.
-pub(crate) fn run_as(uid: u32, options: &Run) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_as(
+    uid: u32,
+    command: &str,
+    args: &[String],
+    programs: &Programs,
+) -> anyhow::Result<ExitCode> {
     ensure!(
         rustix::process::getuid().is_root() && uid != 0,
         "only root can become another user"
@@ -37,7 +43,6 @@ pub(crate) fn run_as(uid: u32, options: &Run) -> anyhow::Result<ExitCode> {
         fs::set_permissions(open, fs::Permissions::from_mode(PROGRAM_MODE))?;
     }
     chown(&home, Some(uid), Some(uid))?;
-    let programs = &options.programs;
     let nasty_child = programs.nasty_child()?;
     let torture = bin.join("torture");
     lend(&std::env::current_exe()?, &torture)?;
@@ -50,8 +55,8 @@ pub(crate) fn run_as(uid: u32, options: &Run) -> anyhow::Result<ExitCode> {
     }
     let mut again = Command::new(torture);
     again
-        .arg("run")
-        .args(options.shared_args())
+        .arg(command)
+        .args(args)
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("TMPDIR", &home)
