@@ -58,7 +58,7 @@ async fn play(options: &Options) -> anyhow::Result<ExitCode> {
         .take_while(|number| *number < amount.rounds || began_at.elapsed() < amount.time());
     let rounds = numbers.map(|number| {
         let mut chance = Chance::of(seed.wrapping_add(number));
-        let kind = Kind::of_round(number, &mut chance);
+        let kind = Kind::of_round(number, means.setuid_program.is_some(), &mut chance);
         let round = Round::new(&means, kind, chance);
         async move { (number, kind, round.play().await) }
     });

@@ -35,6 +35,9 @@ pub(super) enum Hiding {
     Orphan,
     /// The same, and the worker dies alone: the shim finds it.
     OrphanUnderShim,
+    /// A child of the child has taken rights that the worker has not; worker and shim die. It can
+    /// be found and not be signalled, so it is to be reported.
+    Entitled,
 }
 
 /// Who is killed with the worker.
@@ -48,7 +51,7 @@ pub(super) enum Victims {
     ShimsLast,
 }
 
-const OTHERS: [Kind; 10] = [
+const OTHERS: [Kind; 11] = [
     Kind::Sometime(Victims::WorkerAlone),
     Kind::Sometime(Victims::ShimsFirst),
     Kind::Sometime(Victims::ShimsLast),
@@ -59,11 +62,13 @@ const OTHERS: [Kind; 10] = [
     Kind::Hidden(Hiding::Member),
     Kind::Hidden(Hiding::Orphan),
     Kind::Hidden(Hiding::OrphanUnderShim),
+    Kind::Hidden(Hiding::Entitled),
 ];
 
 impl Kind {
     /// Every kind by turns: each step with the worker alone, each step with its shims, and others.
-    pub(super) fn of_round(number: u64, chance: &mut Chance) -> Self {
+    /// Rights can be taken only where there `is_setuid_program`.
+    pub(super) fn of_round(number: u64, is_setuid_program: bool, chance: &mut Chance) -> Self {
         let steps = Step::ALL.len();
         let count = 2 * steps + OTHERS.len();
         let turn = usize::try_from(number % count as u64).expect("below the count");
@@ -73,7 +78,12 @@ impl Kind {
                 let victims = chance.one_of(&[Victims::ShimsFirst, Victims::ShimsLast]);
                 Self::At(Step::ALL[turn - steps], victims)
             }
-            _ => OTHERS[turn - 2 * steps],
+            _ => match OTHERS[turn - 2 * steps] {
+                Self::Hidden(Hiding::Entitled) if !is_setuid_program => {
+                    Self::Hidden(Hiding::Leader)
+                }
+                other => other,
+            },
         }
     }
 
@@ -104,6 +114,7 @@ impl fmt::Display for Kind {
             Self::Hidden(Hiding::Leader) => f.write_str("with a child without a tag"),
             Self::Hidden(Hiding::Member) => f.write_str("with a grandchild without a tag"),
             Self::Hidden(Hiding::Orphan) => f.write_str("with an orphan without a tag"),
+            Self::Hidden(Hiding::Entitled) => f.write_str("with a grandchild of other rights"),
             Self::Hidden(Hiding::OrphanUnderShim) => {
                 f.write_str("with an orphan without a tag, worker alone")
             }

@@ -1,10 +1,13 @@
 //! Plays one round: trees under a worker, its death, and the look at what the next one finds.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use rustix::process::Signal;
 use sessiond_supervisor::{Step, Supervisor, SweepReport};
 use tempfile::TempDir;
@@ -68,6 +71,8 @@ pub(super) struct Means {
     shim: PathBuf,
     nasty_child: PathBuf,
     runner: PathBuf,
+    /// With another user's set-user-id bit; `None`: such a bit means nothing here.
+    pub(super) setuid_program: Option<PathBuf>,
 }
 
 impl Means {
@@ -75,6 +80,7 @@ impl Means {
         Ok(Self {
             shim: programs.shim()?,
             nasty_child: programs.nasty_child()?,
+            setuid_program: programs.setuid_program.clone(),
             runner: std::env::current_exe().context("find this program")?,
         })
     }
@@ -123,6 +129,9 @@ impl<'a> Round<'a> {
             Canary::start(nasty, "canary-apart", Some(&other), "of another install").await?,
         ];
 
+        // As long as this is open an entitled child stays, and not a moment longer.
+        mkfifo(&fifo(dir), Mode::S_IRUSR | Mode::S_IWUSR).context("make a fifo")?;
+        let held = OpenOptions::new().read(true).write(true).open(fifo(dir))?;
         let plan = self.plan(dir);
         self.let_die(&plan).await?;
         let died_at = Instant::now();
@@ -147,6 +156,7 @@ impl<'a> Round<'a> {
             .push(Canary::start(nasty, "canary-apart", Some(&own), "of the next worker").await?);
         let report = self.sweep(&plan).await?;
         self.judge(&plan, &report, &must_be_swept, &damaged)?;
+        drop(held);
         for canary in canaries {
             let name = canary.name;
             for hit in canary.end().await {
@@ -171,7 +181,7 @@ impl<'a> Round<'a> {
             _ => None,
         };
         let trees = match self.kind {
-            Kind::Hidden(hiding) => vec![self.hidden_tree(hiding)],
+            Kind::Hidden(hiding) => vec![self.hidden_tree(hiding, &fifo(dir))],
             _ => (0..count).map(|_| self.tree()).collect(),
         };
         Plan {
@@ -205,7 +215,7 @@ impl<'a> Round<'a> {
 
     /// A tree of which somebody ignores SIGTERM and has no environment; who it is of is told by
     /// its arguments.
-    fn hidden_tree(&self, hiding: Hiding) -> Vec<String> {
+    fn hidden_tree(&self, hiding: Hiding, fifo: &Path) -> Vec<String> {
         let nasty = self.means.nasty_child.display();
         let marker = &self.marker;
         let wiped = format!("env -i {nasty} ignore-term --marker {marker}");
@@ -214,6 +224,12 @@ impl<'a> Round<'a> {
             Hiding::Member => format!("trap '' TERM; {wiped} & while :; do wait; done"),
             Hiding::Orphan | Hiding::OrphanUnderShim => {
                 format!("(setsid {wiped} &); exec {nasty} wait --marker {marker}")
+            }
+            Hiding::Entitled => {
+                let program = self.means.setuid_program.as_deref();
+                let program = program.unwrap_or(&self.means.nasty_child).display();
+                let fifo = fifo.display();
+                format!("exec {nasty} beside {program} {fifo} --marker {marker}")
             }
         };
         ["sh", "-c", &script].map(str::to_owned).to_vec()
@@ -361,10 +377,18 @@ impl<'a> Round<'a> {
     ) -> anyhow::Result<()> {
         let left = check::living(&self.marker);
         let lost: BTreeSet<String> = report.shims_lost.iter().cloned().collect();
-        // Who has neither a tag nor a parent that can be found is beyond a sweep, which has to say
-        // that somebody may be.
-        let may_escape = self.kind == Kind::Hidden(Hiding::Orphan) && must_be_swept == &lost;
-        match (left.is_empty(), may_escape) {
+        let unkillable = || report.stopped.iter().flat_map(|it| &it.unkillable);
+        let is_reported = match self.kind {
+            // Who has neither a tag nor a parent that can be found is beyond a sweep, which has to
+            // say that somebody may be.
+            Kind::Hidden(Hiding::Orphan) => must_be_swept == &lost,
+            // It is named, and its record is for the worker after this.
+            Kind::Hidden(Hiding::Entitled) => {
+                left.len() == 1 && unkillable().all(|it| it.pid == left[0].pid && it.is_denied)
+            }
+            _ => false,
+        };
+        match (left.is_empty(), is_reported) {
             (true, _) => {}
             (false, true) => self
                 .outcome
@@ -386,7 +410,9 @@ impl<'a> Round<'a> {
         let doubtful = report.doubtful.join("\n");
         for name in file_names(&plan.registry_dir)? {
             let stem = name.trim_end_matches(".json");
-            if !damaged.contains(&name) {
+            if self.kind == Kind::Hidden(Hiding::Entitled) && !left.is_empty() {
+                self.outcome.done.push("of them with a record that is kept");
+            } else if !damaged.contains(&name) {
                 self.problem(format!("record {name} is left: {report:?}"));
             } else if !doubtful.contains(stem) {
                 self.problem(format!("file {name} is left unsaid: {report:?}"));
@@ -396,10 +422,15 @@ impl<'a> Round<'a> {
     }
 }
 
+/// What an entitled child waits for.
+fn fifo(dir: &TempDir) -> PathBuf {
+    dir.path().join("fifo")
+}
+
 /// Whether it is of the tree itself: neither a shim nor a shell.
 fn is_nasty(found: &Found) -> bool {
     let program = found.command.split(' ').next().unwrap_or_default();
-    program.ends_with("nasty-child")
+    program.contains("nasty-child")
 }
 
 fn beyond_grace_ms(since: Instant) -> u64 {
