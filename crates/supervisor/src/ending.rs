@@ -16,6 +16,7 @@ use crate::descent::Descent;
 use crate::finding::EMPTY_PAUSE;
 use crate::identity::ProcessIdentity;
 use crate::living::{Delivery, LivingProcess, Refusal, pause, refusal, wait_all};
+use crate::observe::is_runnable;
 use crate::report::Unkillable;
 use crate::tag::Tag;
 use crate::tag_reader::{Reading, TagReader};
@@ -26,6 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long a process may take to die of SIGKILL before it counts as one that does not.
 const KILL_MAX: Duration = Duration::from_secs(2);
+
+/// The same for one that only waits for a processor: on a busy machine it has not come to it yet.
+const KILL_BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// Looks for newcomers while everything known is stopped. Each finds what was forked before its
 /// parent stopped, so more than a few means that something hides, and KILL comes anyway.
@@ -142,7 +146,7 @@ impl Group<'_> {
 
     /// Whether all are dead.
     fn kill(&mut self) -> io::Result<bool> {
-        let give_up_at = Instant::now() + KILL_MAX;
+        let began_at = Instant::now();
         let mut empty_looks = 0;
         loop {
             self.stop_all()?;
@@ -154,12 +158,21 @@ impl Group<'_> {
             if empty_looks == EMPTY_LOOKS {
                 return Ok(true);
             }
-            let left = give_up_at.saturating_duration_since(Instant::now());
+            let limit = match self.is_any_runnable() {
+                true => KILL_BUSY_MAX,
+                false => KILL_MAX,
+            };
+            let left = limit.saturating_sub(began_at.elapsed());
             if !self.is_empty() && (left.is_zero() || self.only_denied()) {
                 return Ok(false);
             }
             self.wait(left);
         }
+    }
+
+    fn is_any_runnable(&self) -> bool {
+        let mut pids = self.members.keys();
+        pids.any(|pid| is_runnable(*pid))
     }
 
     /// Stops everything, so that nothing forks between the last look and the kill.
