@@ -150,15 +150,22 @@ impl Held {
         })
     }
 
+    /// Whether there is nothing that was not there before.
+    pub(crate) fn is_within(&self, before: &Self) -> bool {
+        self.descriptors <= before.descriptors
+            && self.threads <= before.threads
+            && self
+                .zombies
+                .iter()
+                .all(|zombie| before.zombies.contains(zombie))
+    }
+
     /// Waits until there is no more than in `before`, for `limit` at most; what there is then.
     pub(crate) async fn settle(before: &Self, limit: Duration) -> io::Result<Self> {
         let deadline = Instant::now() + limit;
         loop {
             let now = Self::look()?;
-            let is_settled = now.descriptors <= before.descriptors
-                && now.threads <= before.threads
-                && now.zombies.is_empty();
-            if is_settled || Instant::now() >= deadline {
+            if now.is_within(before) || Instant::now() >= deadline {
                 return Ok(now);
             }
             sleep(LOOK_EVERY).await;

@@ -183,25 +183,22 @@ impl Runner {
             problem(hit.clone());
         }
         let held = Held::settle(&self.before, SETTLE).await?;
-        if held != self.before {
-            let before = &self.before;
-            let is_more = held.descriptors > before.descriptors
-                || held.threads > before.threads
-                || !held.zombies.is_empty();
-            if is_more {
-                problem(format!("held before {before:?}, now {held:?}"));
-            }
+        let before = &self.before;
+        if !held.is_within(before) {
+            problem(format!("held before {before:?}, now {held:?}"));
         }
         report.survivors += left.len() as u64;
         report.bystanders += hits.len() as u64;
         report.records += records.saturating_sub(self.records);
         report.descriptors += held.descriptors.saturating_sub(self.before.descriptors) as u64;
         report.threads += held.threads.saturating_sub(self.before.threads) as u64;
-        report.zombies += held.zombies.len() as u64;
+        let is_new = |zombie: &&u32| !self.before.zombies.contains(zombie);
+        report.zombies += held.zombies.iter().filter(is_new).count() as u64;
         report.over_memory += u64::from(peak.saturating_sub(memory_before) > MEMORY_MAX_BYTES);
         // What is left of this round is not to be counted again.
         self.before.descriptors = self.before.descriptors.max(held.descriptors);
         self.before.threads = self.before.threads.max(held.threads);
+        self.before.zombies = held.zombies;
         self.records = records;
         let took_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         Ok(took_ms)
