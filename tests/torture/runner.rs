@@ -122,7 +122,7 @@ impl Runner {
         for _ in 0..rounds {
             took_ms.extend(self.round(case, &mut report).await?);
         }
-        // A process that was always a new one may have hidden from a look.
+        // One that was started too late for the look of its round.
         let late = check::living(&self.run);
         if !late.is_empty() {
             report.survivors += late.len() as u64;
@@ -179,29 +179,39 @@ impl Runner {
                 problem(format!("not killed: {}", told(&immortal)));
             }
         }
-        for hit in &hits {
-            problem(hit.clone());
-        }
-        let held = Held::settle(&self.before, SETTLE).await?;
-        let before = &self.before;
-        if !held.is_within(before) {
-            problem(format!("held before {before:?}, now {held:?}"));
-        }
         report.survivors += left.len() as u64;
         report.bystanders += hits.len() as u64;
-        report.records += records.saturating_sub(self.records);
-        report.descriptors += held.descriptors.saturating_sub(self.before.descriptors) as u64;
-        report.threads += held.threads.saturating_sub(self.before.threads) as u64;
-        let is_new = |zombie: &&u32| !self.before.zombies.contains(zombie);
-        report.zombies += held.zombies.iter().filter(is_new).count() as u64;
         report.over_memory += u64::from(peak.saturating_sub(memory_before) > MEMORY_MAX_BYTES);
-        // What is left of this round is not to be counted again.
-        self.before.descriptors = self.before.descriptors.max(held.descriptors);
-        self.before.threads = self.before.threads.max(held.threads);
-        self.before.zombies = held.zombies;
+        report.records += records.saturating_sub(self.records);
         self.records = records;
+        hits.into_iter().for_each(problem);
+        self.settle(report).await?;
         let took_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         Ok(took_ms)
+    }
+
+    /// Waits until a round has given back what it held, and counts what it has not. That is not
+    /// counted again after the next one.
+    async fn settle(&mut self, report: &mut CaseReport) -> anyhow::Result<()> {
+        let before = &self.before;
+        let held = Held::settle(before, SETTLE).await?;
+        if held.is_within(before) {
+            return Ok(());
+        }
+        let round = report.rounds;
+        let told = format!("round {round}: held before {before:?}, now {held:?}");
+        report.problems.push(told);
+        let more = |now: usize, before: usize| now.saturating_sub(before) as u64;
+        report.descriptors += more(held.descriptors, before.descriptors);
+        report.threads += more(held.threads, before.threads);
+        let is_new = |zombie: &&u32| !before.zombies.contains(zombie);
+        report.zombies += held.zombies.iter().filter(is_new).count() as u64;
+        self.before = Held {
+            descriptors: held.descriptors.max(before.descriptors),
+            threads: held.threads.max(before.threads),
+            zombies: held.zombies,
+        };
+        Ok(())
     }
 
     /// Plays beside canaries; what came of it, and how they were hit.
