@@ -47,7 +47,7 @@ impl Cost {
     pub(crate) fn rounds(self, is_short: bool) -> u64 {
         match (self, is_short) {
             (Self::Exit, false) => 10_000,
-            (Self::Exit, true) => 200,
+            (Self::Exit, true) => 100,
             (Self::Cheap, false) => 200,
             (Self::Cheap, true) => 3,
             (Self::Heavy | Self::Heaviest, false) => 10,
