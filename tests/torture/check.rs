@@ -15,9 +15,9 @@ use tokio::time::sleep;
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How often one looks for a process that is always a new one. Some such live for 100 µs, and are
 /// met every other time.
-const PROBES: usize = 32;
-/// Pids around the one that was given last which are looked at.
-const PROBED_BEFORE: u32 = 3;
+const PROBES: usize = 16;
+/// Pids around the one that was given last which are looked at: others fork as well meanwhile.
+const PROBED_BEFORE: u32 = 24;
 const PROBED_AFTER: u32 = 8;
 
 /// One process that carries a marker, and lives.
@@ -53,12 +53,13 @@ pub(crate) fn staying(marker: &str) -> Vec<Found> {
         .collect()
 }
 
-/// Those around the pid that was given last. The kernel counts upwards.
+/// Those there are around the pid that was given last. The kernel counts upwards.
 fn newest_pids() -> impl Iterator<Item = u32> {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let last = load.split_whitespace().last();
     let last: u32 = last.and_then(|pid| pid.parse().ok()).unwrap_or_default();
-    last.saturating_sub(PROBED_BEFORE)..=last.saturating_add(PROBED_AFTER)
+    let around = last.saturating_sub(PROBED_BEFORE)..=last.saturating_add(PROBED_AFTER);
+    around.filter(|pid| Path::new(&format!("/proc/{pid}")).exists())
 }
 
 /// Whether the process lives: there, and no corpse.
@@ -85,7 +86,11 @@ pub(crate) async fn kill_all(marker: &str, limit: Duration) -> Vec<Found> {
         for pid in (0..PROBES).flat_map(|_| newest_pids()) {
             signal_if_marked(pid, marker, Signal::KILL);
         }
-        let left = living(marker);
+        let mut left = living(marker);
+        if left.is_empty() {
+            // Twice: what is always another one may be missed once.
+            left = living(marker);
+        }
         if left.is_empty() || Instant::now() >= deadline {
             return left;
         }
