@@ -57,7 +57,10 @@ pub(crate) fn main(options: &Options) -> anyhow::Result<ExitCode> {
 fn inside(mut stage: Stage, amount: &Amount) -> ExitCodeNumber {
     let began_at = Instant::now();
     let mut counts = Counts::default();
-    while counts.done(REUSES) < amount.rounds || began_at.elapsed() < amount.time() {
+    // The first wrong signal is enough: what was hit once says no more about the rest.
+    while counts.wrong.is_empty()
+        && (counts.done(REUSES) < amount.rounds || began_at.elapsed() < amount.time())
+    {
         turn(&mut stage, amount.rounds.min(TURN), &mut counts);
     }
     for left in stage.living() {

@@ -14,7 +14,7 @@ const BATCH: u64 = 16;
 
 pub(super) fn run(stage: &mut Stage, rounds: u64, counts: &mut Counts) {
     let mut left = rounds;
-    while left > 0 {
+    while left > 0 && counts.wrong.is_empty() {
         let size = left.min(BATCH);
         batch(stage, size, counts);
         left -= size;

@@ -10,7 +10,7 @@ const AT_ONCE: u64 = 8;
 
 pub(super) fn run(stage: &Stage, rounds: u64, counts: &mut Counts) {
     let mut left = rounds;
-    while left > 0 {
+    while left > 0 && counts.wrong.is_empty() {
         let size = left.min(AT_ONCE);
         batch(stage, size, counts);
         left -= size;

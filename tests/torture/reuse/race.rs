@@ -26,7 +26,7 @@ const FRUITLESS_MAX: u32 = 200;
 
 pub(super) fn run(stage: &Stage, rounds: u64, counts: &mut Counts) {
     let (mut placements, mut trees, mut fruitless) = (0, 0_u32, 0);
-    while placements < rounds {
+    while placements < rounds && counts.wrong.is_empty() {
         let placed = match trees % 4 {
             0 | 1 => end_amid(stage, Tree::Churn, trees % 2 == 1, counts),
             _ => end_amid(stage, Tree::RunAway, trees % 2 == 1, counts),
