@@ -46,7 +46,6 @@ fn batch(stage: &Stage, size: u64, counts: &mut Counts) {
 fn take_group(group: u32) -> [Placed; 2] {
     let leader = Placed::when_free(group, LIMIT).expect("the leader's pid becomes free");
     let member = Placed::anywhere().expect("a process");
-    leader.join_group(group).expect("a group of its own");
     member.join_group(group).expect("the same group");
     [leader, member]
 }

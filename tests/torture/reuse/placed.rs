@@ -15,17 +15,24 @@ pub(super) struct Placed {
 }
 
 impl Placed {
-    /// Puts one on `pid`, with the group of this process.
+    /// Puts one on `pid`, in a group of its own: whoever is of this process's group is never
+    /// signalled from here, for that reason alone.
     ///
     /// # Errors
     /// `AlreadyExists` while the pid means anybody, a process, a group or a session.
     pub(super) fn on(pid: u32) -> io::Result<Self> {
-        start(Some(pid)).map(|pid| Self { pid })
+        Self::apart(start(Some(pid))?)
     }
 
     /// The same on whatever pid the kernel gives.
     pub(super) fn anywhere() -> io::Result<Self> {
-        start(None).map(|pid| Self { pid })
+        Self::apart(start(None)?)
+    }
+
+    fn apart(pid: u32) -> io::Result<Self> {
+        let placed = Self { pid };
+        placed.join_group(pid)?;
+        Ok(placed)
     }
 
     /// The same as soon as `pid` is free; `None` when it is not within `limit`.
