@@ -47,6 +47,10 @@ fn batch(stage: &mut Stage, size: u64, counts: &mut Counts) {
         counts.wrong(format!("{size} stale records were swept as {report:?}"));
     }
     look_at(&canaries, "sweep", counts);
+    if !counts.wrong.is_empty() {
+        // Those that were hit may not live, and the rest wants the living.
+        return;
+    }
 
     put_foreign_records(stage, &canaries);
     let report = sweep(stage, counts);
