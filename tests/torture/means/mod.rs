@@ -1,8 +1,14 @@
 //! Ways to start a program and to end all that came of it: sessiond's, and those that are usual.
 //!
-//! A way does its best: what it offers for ending a tree is used as its documentation says.
+//! A way does its best: what it offers for ending a tree is used as its documentation says, and
+//! where that leaves a choice it is made in its favour.
 
+mod group;
+mod kill_tree;
+mod piped;
+mod process_wrap;
 mod sessiond;
+mod tokio_drop;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,6 +62,16 @@ pub(crate) trait Tree: Send {
     async fn stop(self: Box<Self>, grace: Duration) -> Vec<u32>;
 }
 
+/// The names of all, sessiond's first.
+pub(crate) const NAMES: [&str; 6] = [
+    sessiond::NAME,
+    tokio_drop::NAME,
+    group::NAME,
+    process_wrap::GROUP,
+    process_wrap::SESSION,
+    kill_tree::NAME,
+];
+
 /// The way of this name, with `dir` for its files.
 ///
 /// # Errors
@@ -66,8 +82,13 @@ pub(crate) fn by_name(
     dir: &Path,
     grace: Duration,
 ) -> anyhow::Result<Arc<dyn Means>> {
-    match name {
-        "sessiond" => Ok(Arc::new(Sessiond::open(&programs.shim()?, dir, grace)?)),
-        other => bail!("no means is named {other}"),
-    }
+    Ok(match name {
+        sessiond::NAME => Arc::new(Sessiond::open(&programs.shim()?, dir, grace)?),
+        tokio_drop::NAME => Arc::new(tokio_drop::KillOnDrop),
+        group::NAME => Arc::new(group::Group),
+        process_wrap::GROUP => Arc::new(process_wrap::Wrapper { has_session: false }),
+        process_wrap::SESSION => Arc::new(process_wrap::Wrapper { has_session: true }),
+        kill_tree::NAME => Arc::new(kill_tree::ByParents),
+        other => bail!("no means is named {other}: {}", NAMES.join(", ")),
+    })
 }

@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use super::{Means, Tree, TreeCommand};
 
+pub(super) const NAME: &str = "sessiond";
+
 /// The session of all trees.
 pub(crate) const SESSION: &str = "torture";
 
