@@ -222,7 +222,9 @@ impl Runner {
         round: u64,
     ) -> anyhow::Result<(anyhow::Result<Played>, Vec<String>)> {
         let canaries = Canaries::start(&self.nasty_child).await?;
-        let (means, grace) = match case.needs_no_kill {
+        // Whether the grace was needed is asked of sessiond alone.
+        let is_patient = case.needs_no_kill && self.means.as_sessiond().is_some();
+        let (means, grace) = match is_patient {
             true => (&self.patient, LONG_GRACE),
             false => (&self.means, self.grace),
         };
