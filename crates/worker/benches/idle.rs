@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::proc::{kib, ticks};
+use crate::proc::{kib, switches, ticks};
 use crate::worker::Worker;
 
 const SESSIONS: usize = 10_000;
@@ -38,9 +38,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 fn watch(worker: &Worker, what: &str, goal_mib: u64) -> anyhow::Result<()> {
-    let (before, switches_before) = (ticks(worker.pid())?, switches(worker)?);
+    let (before, switches_before) = (ticks(worker.pid())?, switches(worker.pid())?);
     pause(WATCHED);
-    let (after, switches_after) = (ticks(worker.pid())?, switches(worker)?);
+    let (after, switches_after) = (ticks(worker.pid())?, switches(worker.pid())?);
     println!(
         "{what}: {:.1} MiB resident (to reach: {goal_mib}), {} CPU ticks and {} context switches in {} s (to reach: 0 ticks)",
         kib(worker.pid(), "status", "VmRSS:")? / 1024.0,
@@ -69,22 +69,6 @@ fn load(worker: &Worker) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// Context switches of all threads.
-fn switches(worker: &Worker) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    for task in std::fs::read_dir(format!("/proc/{}/task", worker.pid()))? {
-        let status = std::fs::read_to_string(task?.path().join("status"))?;
-        for line in status.lines().filter(|line| line.contains("ctxt_switches")) {
-            sum += line
-                .split_whitespace()
-                .last()
-                .unwrap_or("0")
-                .parse::<u64>()?;
-        }
-    }
-    Ok(sum)
 }
 
 #[expect(

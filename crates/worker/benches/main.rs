@@ -4,6 +4,7 @@
 //! Figures are for people and for the notes of a change; no test depends on them. Without
 //! `cargo bench` this is a test binary: `smoke`.
 
+mod busy;
 mod enqueue;
 mod generator;
 mod hook;
@@ -13,6 +14,9 @@ mod queue;
 mod raw;
 mod smoke;
 mod stats;
+#[cfg(target_os = "linux")]
+mod supervisor;
+mod table;
 mod wake;
 mod worker;
 
@@ -26,12 +30,16 @@ fn main() -> anyhow::Result<()> {
         // Not for people: other processes that measurements need are this one.
         Some(generator::TWIN) => Ok(generator::twin::main()?),
         Some(queue::child::CHILD) => queue::child::main(rest),
+        #[cfg(target_os = "linux")]
+        Some(supervisor::child::CHILD) => supervisor::child::main(rest),
         _ if !args.iter().any(|arg| arg == BENCH) => smoke::main(&args),
         Some("hook") => hook::run(),
         Some("enqueue") => enqueue::run(),
         Some("idle") => idle::run(),
         Some("wake") => wake::run(),
         Some("queue") => queue::run(rest),
+        #[cfg(target_os = "linux")]
+        Some("supervisor") => supervisor::run(rest),
         Some("generator") => generator::run(rest.next().as_deref()),
         Some("list") | None => {
             println!("hook       a hook's whole process, beside /bin/true and one commit");
@@ -39,6 +47,7 @@ fn main() -> anyhow::Result<()> {
             println!(
                 "queue      the table of the queue's speed, beside raw commits and small files"
             );
+            println!("supervisor the table of the ends of trees, and who else ends them how well");
             println!("idle       memory and processor time of a worker with nothing to do");
             println!("wake       from an event's commit to its generator, beside one commit");
             println!("generator  a program's start, messages and end, beside plain ones");

@@ -16,6 +16,17 @@ pub(crate) fn kib(pid: u32, file: &str, name: &str) -> anyhow::Result<f64> {
     Ok(number.parse()?)
 }
 
+/// Context switches of all threads of a process.
+pub(crate) fn switches(pid: u32) -> anyhow::Result<u64> {
+    let mut count = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = std::fs::read_to_string(task?.path().join("status"))?;
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+        count += sum(lines.filter_map(|line| line.split_whitespace().last()))?;
+    }
+    Ok(count)
+}
+
 /// User and system time of a process in clock ticks.
 pub(crate) fn ticks(pid: u32) -> anyhow::Result<u64> {
     times(pid, 2)

@@ -28,6 +28,11 @@ impl Times {
             .unwrap_or_default()
     }
 
+    pub(crate) fn milliseconds(&self) -> Vec<f64> {
+        let times = self.0.iter();
+        times.map(|time| time.as_secs_f64() * 1000.0).collect()
+    }
+
     pub(crate) fn median(&mut self) -> Duration {
         self.percentile(50)
     }

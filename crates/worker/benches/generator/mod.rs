@@ -27,7 +27,7 @@ pub(crate) fn run(part: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// The program's command line, as in the configuration.
-fn command() -> anyhow::Result<String> {
+pub(crate) fn command() -> anyhow::Result<String> {
     let own = std::env::current_exe()?;
     Ok(format!("'{}' {TWIN}", own.display()))
 }

@@ -11,7 +11,7 @@ use sessiond_queue::store::Store as _;
 
 use super::Sizes;
 use super::load::{self, Queue};
-use super::table::Table;
+use crate::table::Table;
 
 /// Bytes of a payload: the depth is what matters here, and the files are to be built in time.
 const PAYLOAD: &str = r#"{"text":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}"#;

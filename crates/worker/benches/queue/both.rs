@@ -10,8 +10,8 @@ use sessiond_queue::types::SessionRef;
 
 use super::Sizes;
 use super::load::{self, Queue, Until, consumers, finish, producers};
-use super::table::{Goal, Row, Table, rate, ratios, us};
 use crate::stats::{Times, ratio};
+use crate::table::{Goal, Row, Table, rate, ratios, us};
 
 /// Of each; they share the sessions, a producer and a consumer in each.
 const PAIRS: usize = 8;

@@ -10,8 +10,8 @@ use sessiond_queue::store::Store;
 
 use super::Sizes;
 use super::backlog::{self, Home, Pair};
-use super::table::{Goal, Row, Table, us};
 use crate::stats::{Times, ratio};
+use crate::table::{Goal, Row, Table, us};
 
 /// Calls of `stats` for one examination of the doctor, which is longer.
 const STATS_SHARE: usize = 20;

@@ -8,8 +8,8 @@ use sessiond_queue::store::Store as _;
 use super::Sizes;
 use super::backlog::{self, Opened, Pair};
 use super::load;
-use super::table::{Goal, Row, Table, us};
 use crate::stats::{Times, ratio};
+use crate::table::{Goal, Row, Table, us};
 
 pub(super) async fn measure(
     sizes: &Sizes,

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use super::table::{Table, us};
 use crate::stats::Times;
+use crate::table::{Table, us};
 
 const ROUNDS: usize = 200;
 

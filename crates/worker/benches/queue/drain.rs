@@ -8,8 +8,8 @@ use sessiond_queue::store::Store as _;
 
 use super::Sizes;
 use super::load::{self, Until, consumers, finish};
-use super::table::{Goal, Row, Table, rate, ratios};
 use crate::raw::Raw;
+use crate::table::{Goal, Row, Table, rate, ratios};
 
 const SESSIONS: usize = 16;
 

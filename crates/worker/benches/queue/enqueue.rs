@@ -7,9 +7,9 @@ use sessiond_queue::store::Store as _;
 
 use super::Sizes;
 use super::load::{self, finish, producers};
-use super::table::{Goal, Row, Table, rate, ratios};
 use crate::raw::Raw;
 use crate::stats::Times;
+use crate::table::{Goal, Row, Table, rate, ratios};
 
 /// Callers, and how many times the raw rate they are to reach together.
 const CALLERS: [(usize, f64); 4] = [(1, 0.65), (16, 3.0), (64, 6.0), (256, 10.0)];

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::Sizes;
 use super::backlog::{Home, Pair};
 use super::child::{Child, Role};
-use super::table::{Goal, Row, Table};
 use crate::proc::{kib, ticks};
 use crate::stats::median;
+use crate::table::{Goal, Row, Table};
 use crate::worker::Worker;
 
 const MOST_MIB: f64 = 20.0;

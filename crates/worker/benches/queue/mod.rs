@@ -6,7 +6,6 @@
 
 mod backlog;
 mod both;
-mod busy;
 pub(crate) mod child;
 mod counts;
 mod depth;
@@ -16,7 +15,6 @@ mod enqueue;
 mod load;
 mod memory;
 mod open;
-mod table;
 mod wakes;
 
 use std::path::Path;
@@ -25,8 +23,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use self::backlog::Pair;
-use self::busy::Watch;
-use self::table::Table;
+use crate::busy::Watch;
+use crate::table::Table;
 
 /// How much of everything.
 struct Sizes {

@@ -10,8 +10,8 @@ use super::Sizes;
 use super::backlog::{Home, Pair};
 use super::child::{Child, Role};
 use super::load;
-use super::table::{Goal, Row, Table};
 use crate::stats::median;
+use crate::table::{Goal, Row, Table};
 
 const CLEAN_MS: f64 = 100.0;
 const KILLED_MS: f64 = 300.0;

@@ -1,8 +1,8 @@
 //! From the commit of an event to its generator, beside one raw commit: `scripts/bench wake` as rows.
 
 use super::Sizes;
-use super::table::{Goal, Row, Table, us};
 use crate::stats::{Times, ratio};
+use crate::table::{Goal, Row, Table, us};
 use crate::wake::{self, Spell};
 
 pub(super) async fn measure(sizes: &Sizes, table: &mut Table) -> anyhow::Result<()> {

@@ -10,13 +10,13 @@ use crate::proc::{Ticks, all_ticks, ticks_with_children};
 const MOST_PERCENT: u64 = 10;
 
 /// A stretch of time that began when this was made.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     all: Ticks,
     own: u64,
 }
 
 impl Watch {
-    pub(super) fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<Self> {
         Ok(Self {
             all: all_ticks()?,
             own: ticks_with_children(std::process::id())?,
@@ -24,7 +24,7 @@ impl Watch {
     }
 
     /// The percentage that processes other than this one and its children took since.
-    pub(super) fn others_percent(&self) -> anyhow::Result<u64> {
+    pub(crate) fn others_percent(&self) -> anyhow::Result<u64> {
         let (all, own) = (all_ticks()?, ticks_with_children(std::process::id())?);
         let busy = all.busy.saturating_sub(self.all.busy);
         let idle = all.idle.saturating_sub(self.all.idle);
@@ -34,6 +34,6 @@ impl Watch {
 }
 
 /// Whether so much says that figures are not to be judged by.
-pub(super) fn is_too_much(percent: u64) -> bool {
+pub(crate) fn is_too_much(percent: u64) -> bool {
     percent > MOST_PERCENT
 }
