@@ -28,6 +28,18 @@ fn wait_for_life(api: &Api, life: Life) -> SessionView {
     })
 }
 
+/// Waits until a generator has its message. A claim alone is not enough: whoever closes the session
+/// before its generator is open gets the claim back at once.
+fn wait_for_work(api: &Api) {
+    wait_until("the generator's work", LIMIT, || {
+        let live = api.session(NAME).live;
+        let has_it = live
+            .as_ref()
+            .is_some_and(|live| live.working_on.is_some() && live.about.is_some());
+        ok_if(has_it, live)
+    });
+}
+
 /// Waits until message `index` of the session is in this state.
 fn wait_for_state(api: &Api, index: usize, state: State) {
     wait_until("the message's state", LIMIT, || {

@@ -7,7 +7,7 @@ use serde_json::json;
 use sessiond::sessions::{Depth, GeneratorEnd};
 use sessiond_queue::types::{Life, State};
 
-use super::{NAME, STUCK_MS, wait_for_life, wait_for_state};
+use super::{NAME, STUCK_MS, wait_for_life, wait_for_state, wait_for_work};
 use crate::support::{Home, payload};
 
 #[test]
@@ -156,7 +156,7 @@ fn generator_that_does_not_end_is_aborted_and_its_claim_given_back() {
     let worker = home.start();
     let api = worker.api();
     api.accept(payload::prompt("s", "stuck"));
-    wait_for_state(api, 0, State::Claimed);
+    wait_for_work(api);
     let report = api.close(NAME, "");
     assert_eq!(
         (report.generator, report.released),
@@ -169,7 +169,7 @@ fn generator_that_does_not_end_is_aborted_and_its_claim_given_back() {
         "the warning is in the log"
     );
     // Worked anew after the close: as the first attempt, since the aborted one was given back.
-    wait_for_state(api, 0, State::Claimed);
+    wait_for_work(api);
     assert_eq!(api.messages(NAME)[0].attempt, 1);
 }
 
@@ -179,7 +179,7 @@ fn generator_that_ends_in_time_is_waited_for() {
     let worker = home.start();
     let api = worker.api();
     api.accept(payload::prompt("s", "slow"));
-    wait_for_state(api, 0, State::Claimed);
+    wait_for_work(api);
     let report = api.close(NAME, "");
     assert_eq!(
         (report.generator, report.released),
@@ -197,7 +197,7 @@ fn fifty_deletes_at_once_are_one_close() {
     let worker = home.start();
     let api = worker.api();
     api.accept(payload::prompt("s", "stuck"));
-    wait_for_state(api, 0, State::Claimed);
+    wait_for_work(api);
     let together = Barrier::new(DELETES);
     let reports: Vec<_> = thread::scope(|scope| {
         let deletes: Vec<_> = (0..DELETES)

@@ -3,9 +3,9 @@
 use std::thread;
 
 use sessiond::sessions::Depth;
-use sessiond_queue::types::{Life, State};
+use sessiond_queue::types::Life;
 
-use super::{NAME, STUCK_MS, wait_for_life, wait_for_state};
+use super::{NAME, STUCK_MS, wait_for_life, wait_for_work};
 use crate::support::{Home, payload};
 
 #[test]
@@ -68,7 +68,7 @@ fn event_that_meets_a_purge_survives_it() {
     let worker = home.start();
     let api = worker.api();
     api.accept(payload::prompt("s", "before the purge"));
-    wait_for_state(api, 0, State::Claimed);
+    wait_for_work(api);
     let report = thread::scope(|scope| {
         let purge = scope.spawn(|| api.close(NAME, "?purge=true"));
         wait_for_life(api, Life::Closing);

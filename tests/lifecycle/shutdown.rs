@@ -2,7 +2,7 @@
 
 use sessiond_queue::types::{Life, State};
 
-use super::{NAME, STUCK_MS, wait_for_life, wait_for_state};
+use super::{NAME, STUCK_MS, wait_for_life, wait_for_work};
 use crate::support::{Home, payload};
 
 fn stuck() -> Home {
@@ -18,7 +18,7 @@ fn shutdown_gives_the_attempt_back_and_the_next_start_goes_on() {
     for session in ["s", "t", "u"] {
         worker.api().accept(payload::prompt(session, "hello"));
     }
-    wait_for_state(worker.api(), 0, State::Claimed);
+    wait_for_work(worker.api());
     worker.stop();
     for message in home.database().messages() {
         assert_eq!(
@@ -45,7 +45,7 @@ fn message_in_work_is_finished_when_there_is_time() {
     let home = Home::new().with("rehearsal.delay_ms", 150);
     let worker = home.start();
     worker.api().accept(payload::prompt("s", "hello"));
-    wait_for_state(worker.api(), 0, State::Claimed);
+    wait_for_work(worker.api());
     worker.stop();
     assert_eq!(home.database().messages()[0].state, State::Done);
 }
@@ -55,7 +55,7 @@ fn kill_in_the_middle_of_a_message_is_a_rescue_and_no_attempt() {
     let mut home = stuck();
     let worker = home.start();
     worker.api().accept(payload::prompt("s", "hello"));
-    wait_for_state(worker.api(), 0, State::Claimed);
+    wait_for_work(worker.api());
     worker.kill();
     home.unset("rehearsal.delay_ms");
     let worker = home.start();
@@ -92,7 +92,7 @@ fn second_signal_ends_a_stop_at_once_and_loses_nothing() {
     let mut home = Home::new().with("rehearsal.delay_ms", STUCK_MS);
     let mut worker = home.start();
     worker.api().accept(payload::prompt("s", "hello"));
-    wait_for_state(worker.api(), 0, State::Claimed);
+    wait_for_work(worker.api());
     worker.process().signal(nix::sys::signal::Signal::SIGTERM);
     crate::support::wait_until("the worker is stopping", crate::support::LIMIT, || {
         crate::support::wait::ok_if(home.log().contains("stopping: signal received"), "not yet")
