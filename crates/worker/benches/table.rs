@@ -126,7 +126,9 @@ impl Table {
     }
 
     pub(crate) fn foot(&self) {
-        println!("{} of {} goals reached", self.reached, self.rows);
+        if self.rows > 0 {
+            println!("{} of {} goals reached", self.reached, self.rows);
+        }
         if is_too_much(self.others) {
             println!("The machine was busy: measure again what is marked so.");
         }
