@@ -107,7 +107,7 @@ fn each_order_is_answered_at_once() {
 }
 
 #[test]
-fn the_record_is_removed_when_the_lifeline_has_ended_and_left_to_the_worker_otherwise() {
+fn the_record_is_removed_before_it_is_said_that_nothing_runs() {
     let home = Home::new();
     let record = home.layout().root().with_file_name("record");
     let start = |program: &[&str]| {
@@ -120,10 +120,12 @@ fn the_record_is_removed_when_the_lifeline_has_ended_and_left_to_the_worker_othe
     let mut shim = start(&["sleep", "1000"]);
     shim.say_hello("");
     shim.started();
+    assert!(record.exists(), "it runs");
     shim.stop(LONG_MS);
     shim.exited();
-    shim.gone();
-    assert!(record.exists(), "the worker lives");
+    assert!(matches!(shim.report(), Some(Report::Gone(_))));
+    assert!(!record.exists(), "whether or not the worker lives");
+    shim.wait_end();
 
     let mut shim = start(&["sleep", "1000"]);
     shim.say_hello("");

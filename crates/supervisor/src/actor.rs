@@ -284,7 +284,7 @@ impl SpawnActor {
                 Some(leader) => record.with_leader(leader),
                 None => record,
             };
-            self.inner.recorder.put(record)
+            self.inner.recorder.replace(record)
         });
         let (inner, tag) = (Arc::clone(&self.inner), self.spawn.tag.clone());
         async move {

@@ -29,6 +29,7 @@ pub(crate) struct Recorder {
 #[derive(Debug)]
 enum Job {
     Put(Box<SpawnRecord>, oneshot::Sender<Result<(), PutError>>),
+    Replace(Box<SpawnRecord>, oneshot::Sender<Result<(), PutError>>),
     Remove(Tag, oneshot::Sender<Result<(), RemoveError>>),
 }
 
@@ -46,9 +47,26 @@ impl Recorder {
         &self,
         record: SpawnRecord,
     ) -> impl Future<Output = Result<(), PutError>> + use<> {
+        self.write(record, Job::Put)
+    }
+
+    /// Stores a record in place of the one of its spawn, unless that was removed meanwhile.
+    /// Otherwise as [`put`](Self::put).
+    pub(crate) fn replace(
+        &self,
+        record: SpawnRecord,
+    ) -> impl Future<Output = Result<(), PutError>> + use<> {
+        self.write(record, Job::Replace)
+    }
+
+    fn write(
+        &self,
+        record: SpawnRecord,
+        job: fn(Box<SpawnRecord>, oneshot::Sender<Result<(), PutError>>) -> Job,
+    ) -> impl Future<Output = Result<(), PutError>> + use<> {
         let spawn = record.tag.spawn().to_owned();
         let (reply, answer) = oneshot::channel();
-        let sent = self.send(Job::Put(Box::new(record), reply));
+        let sent = self.send(job(Box::new(record), reply));
         async move {
             let failed = |source| PutError::Write { spawn, source };
             match sent {
@@ -100,6 +118,9 @@ fn work(registry: &Registry, jobs: &Receiver<Job>) {
     for job in jobs {
         match job {
             Job::Put(record, reply) => drop(reply.send(registry.put(&record))),
+            Job::Replace(record, reply) => {
+                drop(reply.send(registry.replace(&record).map(drop)));
+            }
             Job::Remove(tag, reply) => drop(reply.send(registry.remove(&tag))),
         }
     }

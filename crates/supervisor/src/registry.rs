@@ -179,6 +179,29 @@ impl Registry {
     /// # Errors
     /// [`PutError`]; nothing was changed then.
     pub fn put(&self, record: &SpawnRecord) -> Result<(), PutError> {
+        self.write(record, |unfinished, path| fs::rename(unfinished, path))
+    }
+
+    /// Stores `record` in place of the earlier one of its spawn, if that is still there: a shim
+    /// removes it when nothing of the spawn runs any more. Tells whether it was.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put).
+    pub fn replace(&self, record: &SpawnRecord) -> Result<bool, PutError> {
+        let mut was_there = true;
+        self.write(record, |unfinished, path| {
+            was_there = swap(unfinished, path)?;
+            Ok(())
+        })?;
+        Ok(was_there)
+    }
+
+    /// Writes a file of its own and has `finish` give it its name.
+    fn write(
+        &self,
+        record: &SpawnRecord,
+        finish: impl FnOnce(&Path, &Path) -> io::Result<()>,
+    ) -> Result<(), PutError> {
         let spawn = record.tag.spawn();
         let failed = |source: io::Error| PutError::Write {
             spawn: spawn.to_owned(),
@@ -194,7 +217,7 @@ impl Registry {
         let path = self.path(&record.tag);
         let unfinished = self.unfinished_path(&record.tag);
         write_new(&unfinished, &bytes)
-            .and_then(|()| fs::rename(&unfinished, &path))
+            .and_then(|()| finish(&unfinished, &path))
             .inspect_err(|_| {
                 // What stays behind is cleared at the next open; the write's error is the news.
                 drop(fs::remove_file(&unfinished));
@@ -410,6 +433,31 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     file.write_all(bytes)
+}
+
+/// Gives the file at `new` the name `path`, if there is one of that name, in one step: otherwise a
+/// record could come back that was removed since it was looked for. In both cases nothing is at
+/// `new` afterwards.
+fn swap(new: &Path, path: &Path) -> io::Result<bool> {
+    match exchange(new, path) {
+        Ok(()) => fs::remove_file(new).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::remove_file(new).map(|()| false)
+        }
+        // A file system without it: the record may come back, and costs the next start a look.
+        Err(_) => fs::rename(new, path).map(|()| true),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_one: &Path, _other: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn read_record(path: &Path) -> Result<SpawnRecord, Unreadable> {

@@ -17,7 +17,7 @@ pub enum Step {
     Intended,
     /// Its shim was started and may have started the child.
     Started,
-    /// The identity of its shim is on disk.
+    /// The identities of its shim and its child are on disk, unless all has ended meanwhile.
     Recorded,
     /// The child is known to run, and its handle not given out yet.
     Running,

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rustix::process::Signal;
-use sessiond_supervisor::{Step, Supervisor, SweepReport};
+use sessiond_supervisor::{Supervisor, SweepReport};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -291,10 +291,18 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Who lives of the trees. A shim alone is none: it may be about to end by itself, having
+    /// removed its record, or by the signal that it was sent.
+    fn members(&self) -> Vec<Found> {
+        let mut members = check::living(&self.marker);
+        members.retain(|found| !found.command.starts_with("sessiond-shim "));
+        members
+    }
+
     /// Whoever runs under a tag must be in a record: that is what the next worker goes by. The
     /// records were read before: a shim ends its tree before it removes its record.
     fn look_for_untracked(&mut self, recorded: &BTreeSet<String>) {
-        let carried = carried_tags(&check::living(&self.marker));
+        let carried = carried_tags(&self.members());
         for tag in carried.difference(recorded) {
             self.problem(format!("{tag} runs and is in no record"));
         }
@@ -304,7 +312,7 @@ impl<'a> Round<'a> {
     fn must_be_swept(&self, recorded: &BTreeSet<String>) -> BTreeSet<String> {
         match self.kind {
             Kind::At(..) | Kind::Damaged if self.is_stubborn && self.kind.needs_sweep() => {
-                carried_tags(&check::living(&self.marker))
+                carried_tags(&self.members())
             }
             Kind::Hidden(_) if self.kind.needs_sweep() => recorded.clone(),
             _ => BTreeSet::new(),
@@ -325,15 +333,9 @@ impl<'a> Round<'a> {
                 self.problem(format!("without a next worker these live on: {left:?}"));
             }
         }
-        // A shim that has said to a living worker that all is over leaves the record to that one.
-        let may_have_said = match self.kind {
-            Kind::At(step, _) => step >= Step::Gone,
-            Kind::Sometime(_) => true,
-            _ => false,
-        };
         for record in records(&plan.registry_dir)? {
             // A bare intent may have had no shim at all.
-            if record.identity.is_some() && !may_have_said {
+            if record.identity.is_some() {
                 self.problem(format!("without a next worker there is {record:?}"));
             }
         }

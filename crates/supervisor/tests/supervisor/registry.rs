@@ -52,11 +52,23 @@ fn intent_is_replaced_by_the_fact_and_read_by_the_next_worker() {
     assert_eq!(registry.list().unwrap().records, [one.clone(), two.clone()]);
 
     let started = one.with_identity(identity_of_another_boot());
-    registry.put(&started).unwrap();
+    assert!(registry.replace(&started).unwrap());
     drop(registry);
     let listing = Registry::open(&dir).unwrap().list().unwrap();
     assert_eq!(listing.records, [started, two]);
     assert_eq!(listing.unreadable, []);
+}
+
+#[test]
+fn record_that_was_removed_does_not_come_back_with_the_fact() {
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::open(home.path()).unwrap();
+    let one = intent("one");
+    registry.put(&one).unwrap();
+    registry.remove(&one.tag).unwrap();
+    let started = one.with_identity(identity_of_another_boot());
+    assert!(!registry.replace(&started).unwrap());
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 }
 
 #[test]

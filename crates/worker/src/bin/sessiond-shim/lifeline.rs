@@ -101,13 +101,6 @@ impl Lifeline {
         }
     }
 
-    /// Whether the worker is dead, now.
-    pub(crate) fn is_over(&mut self) -> bool {
-        // Orders that have come before its end change nothing any more.
-        while self.next_order().is_some() {}
-        self.has_ended
-    }
-
     /// Tells the worker. When it is gone there is nobody to tell, and the work goes on.
     pub(crate) fn report(&self, report: Report) {
         let line = format!("{report}\n");

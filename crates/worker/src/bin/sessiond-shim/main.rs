@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Ok(Some(child_stdin)) => child_stdin,
         // The worker is gone, or has changed its mind.
         Ok(None) => {
-            forget(&options, &mut lifeline);
+            forget(&options);
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -79,34 +79,31 @@ fn main() -> ExitCode {
         Ok((signals, leader))
     });
     drop(child_stdin);
-    let is_empty = match started {
+    match started {
         Ok((signals, leader)) => {
             start::let_go_of_output(&lifeline);
             lifeline.report(Report::Started {
                 pid: leader.as_raw_pid().unsigned_abs(),
             });
-            watch::until_gone(&mut lifeline, &signals, leader, options.grace)
+            let forget = || forget(&options);
+            watch::until_gone(&mut lifeline, &signals, leader, options.grace, forget);
         }
         Err(errno) => {
+            forget(&options);
             lifeline.report(Report::Failed {
                 errno: errno.raw_os_error(),
             });
-            true
         }
-    };
-    if is_empty {
-        forget(&options, &mut lifeline);
     }
     ExitCode::SUCCESS
 }
 
-/// Removes the record of a spawn of which nothing runs, if nobody else is there to do so.
+/// Removes the record of a spawn of which nothing runs. Done here, and before the worker is told,
+/// it is true whenever the worker dies: a record whose shim is gone is one whose shim was killed.
 #[cfg(target_os = "linux")]
-fn forget(options: &options::Options, lifeline: &mut lifeline::Lifeline) {
-    if let Some(record) = &options.record
-        && lifeline.is_over()
-    {
-        // A record that resists costs the next start a look at processes that have ended.
+fn forget(options: &options::Options) {
+    if let Some(record) = &options.record {
+        // The worker removes one that resists, or the next start does.
         std::fs::remove_file(record).ok();
     }
 }

@@ -26,13 +26,14 @@ struct Reaped {
 }
 
 /// Returns when the tree is empty, or when nothing more can be done about it; that was reported.
-/// Whether it is empty.
+/// `forget` is called before the report that it is empty.
 pub(crate) fn until_gone(
     lifeline: &mut Lifeline,
     signals: &SignalFd,
     leader: Pid,
     grace: Duration,
-) -> bool {
+    forget: impl FnOnce(),
+) {
     let mut tree = Tree::new(leader);
     let mut ending: Option<Ending> = None;
     loop {
@@ -43,8 +44,9 @@ pub(crate) fn until_gone(
             end(&mut ending, grace);
         }
         if reaped.all {
+            forget();
             lifeline.report(Report::Gone(tree.tally));
-            return true;
+            return;
         }
         let given_up = ending
             .as_mut()
@@ -54,7 +56,7 @@ pub(crate) fn until_gone(
                 lifeline.report(Report::Untouchable(untouchable));
             }
             lifeline.report(Report::Gone(tree.tally));
-            return false;
+            return;
         }
         wait_for_event(lifeline, signals, ending.as_ref().map(Ending::next_look_at));
         if has_stop_signal(signals) {
