@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::{Programs, results};
 use crate::support::wait::ok_if;
-use crate::support::{LIMIT, Process, example, launch, payload, wait_until};
+use crate::support::{LIMIT, Process, Worker, example, launch, payload, wait_until};
 
 const NAME: &str = "claude-code:s";
 
@@ -68,13 +68,7 @@ fn next_start_ends_what_worker_and_shim_left_and_touches_nothing_else() {
     let untagged = Canary::start(&programs, None);
     let foreign = Canary::start(&programs, Some("another-install:1:s:p"));
     let present = Canary::start(&programs, Some(&format!("{install}:2:s:p")));
-    let shim = shim_of(program);
-    // So that it does not see what becomes of the shim.
-    worker.process().freeze();
-    shim.signal(Signal::SIGKILL);
-    shim.wait_gone(LIMIT);
-    worker.kill();
-    assert!(program.is_alive(), "nobody is left to end it");
+    abandon(worker, program);
 
     let worker = programs.home.start();
     worker.api().accept(payload::prompt("s", "again"));
@@ -91,6 +85,35 @@ fn next_start_ends_what_worker_and_shim_left_and_touches_nothing_else() {
     let report = worker.api().doctor();
     let sweep = report.sweep.expect("the doctor tells of the sweep");
     assert_eq!(sweep.stopped.len(), 1, "{sweep:?}");
+}
+
+/// Kills a worker, and the shim of its only program, so that neither ends it.
+fn abandon(worker: Worker, program: Process) {
+    let shim = shim_of(program);
+    // So that it does not see what becomes of the shim.
+    worker.process().freeze();
+    shim.signal(Signal::SIGKILL);
+    shim.wait_gone(LIMIT);
+    worker.kill();
+    assert!(program.is_alive(), "nobody is left to end it");
+}
+
+#[test]
+fn close_answers_when_what_an_earlier_worker_left_of_the_session_has_ended() {
+    for query in ["", "?purge=true"] {
+        let programs = Programs::new("ignore\nchild").with("supervisor.grace_ms", 500);
+        let worker = programs.home.start();
+        worker.api().accept(payload::prompt("s", "hello"));
+        worker.wait_idle();
+        let program = programs.wait_running(1)[0];
+        abandon(worker, program);
+
+        let worker = programs.home.start();
+        worker.api().close(NAME, query);
+        assert!(!program.is_alive(), "it was asked, and has outlived it");
+        let left = programs.home.processes();
+        assert_eq!(left.len(), 1, "only the worker: {left:?}");
+    }
 }
 
 #[test]

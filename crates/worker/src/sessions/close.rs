@@ -125,6 +125,11 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
     let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     // Before its claim is given back: nothing of it works on that message any more.
     let reaped = reaping.await;
+    if mark.is_some() {
+        // What an earlier worker has left of it, too: nothing of a session outlives its close. An
+        // unload promises no such thing, and a stop must keep its deadline.
+        context.processes.cleared(session).await;
+    }
     let mut released = 0;
     if may_hold_a_claim {
         let now = context.clock.now();
