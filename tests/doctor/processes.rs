@@ -160,7 +160,7 @@ fn check_strays(home: &Home, codes: [i32; 2]) {
     let again = home.cli(&["doctor", "--fix", "--yes"]);
     assert_eq!(again.code(), after);
     let again = text(&again);
-    assert!(again.contains("nothing is left"), "{again}");
+    assert!(again.contains("nothing to mend"), "{again}");
 }
 
 #[test]

@@ -39,9 +39,8 @@ pub(super) async fn fix(global: &Global, deep: bool, is_sure: bool) -> Result<Ex
     let report = doctor::examine(global, deep).await?;
     let code = doctor::exit_code(report.verdict);
     if global.json {
-        let is_dry_run = done.is_none();
         let fixes = done.unwrap_or(plan);
-        let said = json!({ "dry_run": is_dry_run, "fixes": fixes, "report": report });
+        let said = json!({ "dry_run": !is_sure, "fixes": fixes, "report": report });
         print_json(&said)?;
         return Ok(code);
     }

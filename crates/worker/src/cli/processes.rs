@@ -117,7 +117,7 @@ fn misfits(found: &ProcessesReport) -> Vec<String> {
 /// What would be done, a line each.
 pub(super) fn print_plan(plan: &[Fix]) {
     if plan.is_empty() {
-        println!("nothing is left of processes or records that could be mended");
+        println!("there is nothing to mend: no strays, and no records without a program");
     }
     for fix in plan {
         let why = match fix {
@@ -125,7 +125,8 @@ pub(super) fn print_plan(plan: &[Fix]) {
             Fix::RemoveRecord { problem, .. } => format!(": {problem}"),
             Fix::SetAside { problem, .. } => format!(", which {problem}"),
         };
-        println!("{}", short(&format!("would {}{why}", deed(fix)), LINE_MAX));
+        // Whole: nobody can agree to what was cut off.
+        println!("would {}{}", clean(&deed(fix)), clean(&why));
     }
 }
 
