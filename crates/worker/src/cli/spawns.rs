@@ -134,8 +134,7 @@ pub(super) fn print_spawns(spawns: &[SpawnReport]) {
                 bytes(spawn.rss_bytes),
                 format!("{:.1}s", spawn.cpu_ms as f64 / 1_000.0),
                 if info.stopping { "stopping" } else { "runs" }.to_owned(),
-                // The rest of its tag stands beside it, or is the same for all.
-                info.tag.rsplit(':').next().unwrap_or_default().to_owned(),
+                spawn_of(&info.tag).to_owned(),
             ]
         })
         .collect();
@@ -147,17 +146,23 @@ pub(super) fn print_spawns(spawns: &[SpawnReport]) {
     );
 }
 
+/// Of a tag `<install>:<generation>:<session>:<spawn>`: the rest stands beside it, or is the same for
+/// all.
+fn spawn_of(tag: &str) -> &str {
+    tag.rsplit(':').next().unwrap_or_default()
+}
+
 /// One program with the tree of all it has started.
 pub(super) fn print_tree(spawn: &SpawnReport) {
     let info = &spawn.info;
     let stopping = if info.stopping { ", stopping" } else { "" };
     println!(
-        "{} {}, for {}, {}, {:.1}s of processor time{stopping}",
+        "{}, for {}, {}, {:.1}s of processor time{stopping}; spawn {}",
         clean(&info.command),
-        info.tag,
         age(spawn.age_ms / 1_000),
         bytes(spawn.rss_bytes),
-        spawn.cpu_ms as f64 / 1_000.0
+        spawn.cpu_ms as f64 / 1_000.0,
+        spawn_of(&info.tag)
     );
     for (depth, process) in in_order(&spawn.processes) {
         println!(
