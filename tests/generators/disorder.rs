@@ -96,8 +96,8 @@ async fn unusable_reply_to_the_message_fails_its_attempt_only() {
 async fn babbling_program_is_ended() {
     let stage = Stage::new().await;
     let error = stage.refused("yes hello").await;
-    let expected = "over 1000 lines that mean nothing (1001 lines of its output ignored: \
-                    1001 garbage), before it was ready";
+    let expected = "before it was ready: over 1000 lines that mean nothing (1001 lines of its \
+                    output ignored: 1001 garbage)";
     assert_eq!(error.reason, expected);
 
     let mut generator = stage.ready("ready; next; yes hello").await;
@@ -180,24 +180,23 @@ async fn program_that_does_not_become_ready_is_told_apart_and_ended() {
             "{script}"
         );
     };
-    let before = "before it was ready";
-    check("exit 0", &format!("exited with code 0, {before}"), false).await;
+    let before = "before it was ready:";
+    check("exit 0", &format!("{before} exited with code 0"), false).await;
     check(
         "read -r open; echo 'no module named x' >&2; exit 1",
-        &format!("exited with code 1; it last said: no module named x, {before}"),
+        &format!("{before} exited with code 1; it last said: no module named x"),
         false,
     )
     .await;
     check(
         "read -r open; kill -SEGV $$",
-        &format!("ended by signal 11 (SIGSEGV), {before}"),
+        &format!("{before} ended by signal 11 (SIGSEGV)"),
         false,
     )
     .await;
     for code in [126, 127] {
         let script = format!("echo 'sh: no such thing' >&2; exit {code}");
-        let expected =
-            format!("exited with code {code}; it last said: sh: no such thing, {before}");
+        let expected = format!("{before} exited with code {code}; it last said: sh: no such thing");
         check(&script, &expected, true).await;
     }
     let said = r#"echo '{"type":"ready","protocol":2}'; sleep 1000"#;
@@ -207,17 +206,12 @@ async fn program_that_does_not_become_ready_is_told_apart_and_ended() {
     let said = r#"echo '{"type":"failure","class":"unavailable","reason":"away"}'"#;
     check(said, "it refused to start: away", false).await;
     let said = "exec >&-; trap '' TERM; sleep 1000 & wait; wait";
-    check(
-        said,
-        &format!("closed its standard output, {before}"),
-        false,
-    )
-    .await;
+    check(said, &format!("{before} closed its standard output"), false).await;
 
     stage.limits().ready_timeout_ms = 200;
     let said = r#"trap '' TERM; while sleep 0.05; do echo '{"type":"progress"}'; done"#;
     let error = stage.refused(said).await;
-    assert_eq!(error.reason, format!("no progress for 0.2 s, {before}"));
+    assert_eq!(error.reason, format!("{before} no progress for 0.2 s"));
     assert!(error.kind != OpenErrorKind::Final);
 }
 

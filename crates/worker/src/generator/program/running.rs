@@ -119,7 +119,7 @@ impl Running {
             Ok(event) => unreachable!("{event:?} is no answer to open"),
             Err(unanswered) => {
                 let reason = running.give_up(&unanswered).await;
-                let reason = format!("{reason}, before it was ready");
+                let reason = format!("before it was ready: {reason}");
                 match running.child.control.exited().await {
                     // What a shell says of a program that it cannot run, and nobody else by custom.
                     Some(Exit::Code(EXIT_NOT_EXECUTABLE | EXIT_NOT_FOUND)) => OpenError {
