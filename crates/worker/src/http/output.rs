@@ -38,6 +38,13 @@ enum Stream {
 }
 
 impl Stream {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+
     fn file_name(self) -> &'static str {
         match self {
             Self::Stdout => "stdout.log",
@@ -69,7 +76,11 @@ pub(super) async fn show(
         )
     })?;
     let Some(bytes) = bytes else {
-        let message = format!("session {} has no output of that stream", session.id);
+        let message = format!(
+            "no program of session {} wrote to {}",
+            session.id,
+            params.stream.name()
+        );
         return Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "unknown_output",
