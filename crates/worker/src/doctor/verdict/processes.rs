@@ -266,12 +266,12 @@ fn shims_lost(own: u64, earlier: u64, findings: &mut Vec<Finding>) {
         Level::Degraded,
         "shims_lost",
         format!(
-            "{}{when} vanished without ending what was below: all of it that carried its tag was \
+            "{}{when} vanished without ending what was below: all of it that carries its tag is \
              ended, what had wiped its environment cannot be found",
             counted(own + earlier, "shim")
         ),
-        "look for processes that you do not know among those that lost their parent: \
-         ps --ppid 1 -o pid,lstart,args -u $USER",
+        "look for processes that you do not know among the children of process 1 or of \
+         `systemd --user`: ps -o ppid,pid,lstart,args --sort ppid -u $(id -u)",
     ));
 }
 
