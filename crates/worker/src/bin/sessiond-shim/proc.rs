@@ -6,10 +6,11 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, read};
-use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
+use rustix::process::{Pid, Signal, getpid, kill_process, pidfd_send_signal};
 
 /// Enough for any `stat`: a short name and some fifty numbers.
 const STAT_MAX_BYTES: usize = 1024;
@@ -106,12 +107,25 @@ impl Process {
     /// `SRCH`: it was reaped. `PERM`: it is not ours to signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Errno> {
         match pidfd_send_signal(&self.dir, signal) {
-            result @ (Ok(()) | Err(Errno::SRCH)) => result,
-            // Not ours to signal; or a kernel before 5.1, or one that imitates it or forbids this.
-            // By the number, then, which was the right process's a moment ago.
-            Err(_) => kill_process(self.pid, signal),
+            // A kernel before 5.1, or one that imitates it: by the number, then, which was the
+            // right process's a moment ago.
+            Err(Errno::NOSYS | Errno::INVAL | Errno::BADF) => kill_process(self.pid, signal),
+            // The process is not ours to signal, and its number, should it be another's by now,
+            // even less. Some sandboxes forbid the call itself with the same word.
+            Err(Errno::PERM) if is_forbidden() => kill_process(self.pid, signal),
+            result => result,
         }
     }
+}
+
+/// Whether this process may signal nobody through a descriptor, not even itself.
+fn is_forbidden() -> bool {
+    static IS_FORBIDDEN: OnceLock<bool> = OnceLock::new();
+    *IS_FORBIDDEN.get_or_init(|| {
+        // To one that runs it means nothing.
+        let sent = Process::open(getpid()).map(|own| pidfd_send_signal(&own.dir, Signal::CONT));
+        sent == Ok(Err(Errno::PERM))
+    })
 }
 
 impl Stat {
@@ -170,4 +184,50 @@ fn for_each_number(dir: &OwnedFd, mut found: impl FnMut(Pid)) -> Result<(), Errn
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use rustix::process::geteuid;
+
+    use super::*;
+
+    const STRANGER: libc::c_long = 65534;
+
+    /// This thread alone is an ordinary user from now on.
+    #[expect(unsafe_code, reason = "safe calls change the whole process")]
+    fn become_stranger() {
+        // SAFETY: numbers alone are handed over, and no other thread is concerned.
+        let done = unsafe { libc::syscall(libc::SYS_setresuid, STRANGER, STRANGER, STRANGER) };
+        assert_eq!(done, 0);
+    }
+
+    fn refused_signal_goes_to_nobody_else() {
+        if geteuid().is_root() {
+            become_stranger();
+        }
+        let init = Process::open(Pid::INIT).unwrap();
+        // A signal that is ignored unless somebody waits for it.
+        if init.signal(Signal::WINCH).is_ok() {
+            eprintln!("skipped: this user may signal init");
+            return;
+        }
+        let own = Process::open(getpid()).unwrap();
+        assert_eq!(own.signal(Signal::WINCH), Ok(()));
+        // The process was refused, and its number has gone to this one meanwhile.
+        let reused = Process {
+            pid: own.pid,
+            dir: init.dir,
+        };
+        assert_eq!(reused.signal(Signal::WINCH), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn signal_that_is_refused_is_not_sent_to_the_number() {
+        thread::spawn(refused_signal_goes_to_nobody_else)
+            .join()
+            .unwrap();
+    }
 }
