@@ -104,6 +104,29 @@ fn child_that_wiped_its_environment_is_ended_when_its_shim_was_killed() {
 }
 
 #[test]
+fn orphan_that_wiped_its_environment_is_ended_with_a_shim_that_does_not_answer() {
+    let bench = Bench::new();
+    bench.run(async {
+        let script =
+            "(setsid env -i sh -c 'echo $$; exec sleep 1000' &); while :; do sleep 1000; done";
+        let mut child = bench.spawn(script).await;
+        let orphan = Process {
+            pid: line(&mut child).await.parse().unwrap(),
+        };
+        let shim = shim(&bench);
+        // Nothing leads to it but its parent, which is the shim.
+        wait_until("it has lost its parent", LIMIT, || {
+            let parent = orphan.parent();
+            ok_if(parent == Some(shim.pid), parent)
+        });
+        shim.freeze();
+        assert_eq!(child.control.stop().await.end, StopEnd::Swept);
+        assert!(!orphan.is_alive());
+    });
+    bench.wait_clean();
+}
+
+#[test]
 fn no_tree_outlives_its_worker() {
     let mut bench = Bench::new();
     bench.run(async {

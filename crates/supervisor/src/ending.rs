@@ -44,9 +44,9 @@ const EMPTY_LOOKS: u32 = 2;
 pub(crate) struct Target<'a> {
     /// Processes with such a tag, and whoever descends from them.
     pub(crate) wanted: &'a dyn Fn(&Tag) -> bool,
-    /// The child itself as it was recorded, and whoever descends from it: it may have wiped its
-    /// environment.
-    pub(crate) leader: Option<&'a ProcessIdentity>,
+    /// Processes that are known to belong to it, such as the recorded child itself, and whoever
+    /// descends from them: they may have wiped their environment.
+    pub(crate) known: &'a [ProcessIdentity],
 }
 
 /// What came of it.
@@ -211,8 +211,11 @@ impl Group<'_> {
                 self.others.push(*pid);
             }
         }
-        if let Some(leader) = self.target.leader {
-            self.take(leader.pid, LivingProcess::identified(leader));
+        for known in self.target.known {
+            // A member that is alive still has its pid.
+            if !self.members.contains_key(&known.pid) {
+                self.take(known.pid, LivingProcess::identified(known));
+            }
         }
         if self.members.is_empty() {
             return Ok(());

@@ -12,7 +12,7 @@ use crate::tag::Tag;
 #[expect(dead_code, reason = "nobody is ended here")]
 pub(crate) struct Target<'a> {
     pub(crate) wanted: &'a dyn Fn(&Tag) -> bool,
-    pub(crate) leader: Option<&'a ProcessIdentity>,
+    pub(crate) known: &'a [ProcessIdentity],
 }
 
 /// What came of it.

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::descent::Descent;
-use crate::identity::ProcessIdentity;
+use crate::identity::{ProcessIdentity, Standing};
 use crate::living::{LivingProcess, pause, wait_all};
 use crate::observe::read_stat;
 use crate::tag::Tag;
@@ -76,6 +76,37 @@ pub(crate) fn look_again(
 pub(crate) fn has_tag(pid: u32, tag: &Tag) -> bool {
     let reading = TagReader::new().and_then(|mut reader| reader.read(pid));
     reading.is_ok_and(|reading| matches!(reading, Reading::Tagged { tag: its, .. } if its == *tag))
+}
+
+/// Who descends from the process with the pid `root`, which the caller keeps from being reaped, but
+/// for those that carry another tag than `tag`, and who is below them.
+pub(crate) fn below(root: u32, tag: &Tag) -> Vec<ProcessIdentity> {
+    let Ok(mut reader) = TagReader::new() else {
+        return Vec::new();
+    };
+    let descent = Descent::of(&reader.pids().unwrap_or_default());
+    let mut found: Vec<ProcessIdentity> = Vec::new();
+    let mut ancestors = vec![(root, None::<ProcessIdentity>)];
+    while let Some((ancestor, identity)) = ancestors.pop() {
+        for pid in descent.children(ancestor) {
+            let Ok(child) = ProcessIdentity::of(pid) else {
+                continue;
+            };
+            let is_anothers = match reader.read(pid) {
+                Ok(Reading::Tagged { tag: its, .. }) => its != *tag,
+                Ok(_) | Err(_) => false,
+            };
+            let is_child = read_stat(pid).is_ok_and(|stat| stat.parent == ancestor);
+            // Either may have ended since, and its number may be another's by now.
+            let is_alive = |one: &ProcessIdentity| one.check() == Standing::Alive;
+            let is_so_still = is_alive(&child) && identity.as_ref().is_none_or(is_alive);
+            if is_child && is_so_still && !is_anothers {
+                ancestors.push((pid, Some(child.clone())));
+                found.push(child);
+            }
+        }
+    }
+    found
 }
 
 /// Pid and start time of each child of this process that has ended and is not reaped.

@@ -31,6 +31,10 @@ pub(crate) fn has_tag(_pid: u32, _tag: &Tag) -> bool {
     false
 }
 
+pub(crate) fn below(_root: u32, _tag: &Tag) -> Vec<ProcessIdentity> {
+    Vec::new()
+}
+
 pub(crate) fn children_that_ended() -> Vec<(u32, u64)> {
     Vec::new()
 }

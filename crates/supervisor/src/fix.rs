@@ -99,7 +99,8 @@ async fn end(inner: &Inner, tag: &Tag, leader: Option<ProcessIdentity>) -> Strin
     if is_owned(inner, tag) {
         return OWNED.to_owned();
     }
-    match end_spawn(tag.clone(), leader, inner.settings.grace).await {
+    let known = leader.into_iter().collect();
+    match end_spawn(tag.clone(), known, inner.settings.grace).await {
         Ok(ending) => told(ending),
         Err(error) => format!("not ended: {error}"),
     }

@@ -6,12 +6,14 @@
 use std::time::Instant;
 
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep_until;
 
 use crate::actor::SpawnActor;
 use crate::control::{Order, Report, Tally};
 use crate::ending::Ending;
 use crate::errors::chain;
+use crate::finding::below;
 use crate::identity::ProcessIdentity;
 use crate::patience::{Due, Patience};
 use crate::report::{StopEnd, Unkillable};
@@ -118,6 +120,7 @@ impl SpawnActor {
         since: Instant,
     ) -> Ended {
         self.inner.counters.shims_lost.add(1);
+        let known = self.known_of(&shim, leader).await;
         shim.kill();
         shim.end().await;
         tracing::warn!(
@@ -128,7 +131,7 @@ impl SpawnActor {
         let had = self.spawn.stop_requested_at().map(|at| at.elapsed());
         let grace = self.inner.settings.grace;
         let grace = grace.saturating_sub(had.unwrap_or_default());
-        let swept = end_spawn(self.spawn.tag.clone(), leader, grace).await;
+        let swept = end_spawn(self.spawn.tag.clone(), known, grace).await;
         let has_looked = swept.is_ok();
         let swept = swept.unwrap_or_else(|error| {
             let error = chain(&error);
@@ -150,6 +153,17 @@ impl SpawnActor {
             is_clean,
             since,
         }
+    }
+
+    /// Who is known to be of the tree: the child itself, and who is below a shim that is frozen and
+    /// about to be killed. Whoever has only the shim for a parent is found by nothing afterwards,
+    /// if it has wiped its environment.
+    async fn known_of(&self, shim: &Shim, leader: Option<ProcessIdentity>) -> Vec<ProcessIdentity> {
+        let (shim, tag) = (shim.pid(), self.spawn.tag.clone());
+        // Nobody reaps the shim meanwhile, so its pid means it alone.
+        let looked = spawn_blocking(move || shim.map(|shim| below(shim, &tag)));
+        let below = looked.await.ok().flatten().unwrap_or_default();
+        below.into_iter().chain(leader).collect()
     }
 }
 

@@ -43,8 +43,8 @@
 //! A record is removed when its tree is verified to be empty, and kept when something of it could
 //! not be ended: who that is stays known for as long as it lives. The shim removes it before it
 //! says so, hence a record whose shim is gone tells that the shim was killed; the worker removes it
-//! where there is no shim to do so. A shim answers each order at once; one that does not is killed, and
-//! what carries the spawn's tag is ended from here.
+//! where there is no shim to do so. A shim answers each order at once; one that does not is killed,
+//! and what carries the spawn's tag, or was below that shim, is ended from here.
 //!
 //! **Every want has a limit.** There are at most so many spawns, started at most so fast, and a
 //! child may be given limits that its shim does not have. What a machine lacks at a start is told

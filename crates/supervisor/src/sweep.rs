@@ -159,7 +159,8 @@ async fn end_left(inner: Arc<Inner>, left: Left, began_at: Instant) -> Ended {
         is_shim_lost = wait_for_shim(&inner, shim, record.as_ref(), grace + ANSWER_MAX).await;
     }
     let leader = record.as_ref().and_then(|record| record.leader.clone());
-    let swept = end_spawn(tag.clone(), leader, grace).await;
+    let known = leader.into_iter().collect();
+    let swept = end_spawn(tag.clone(), known, grace).await;
     let command = record.as_ref().map(|record| record.command.clone());
     let mut doubts = Vec::new();
     let (ending, how) = match swept {
@@ -218,16 +219,16 @@ async fn wait_for_shim(
     waited.await.unwrap_or_default()
 }
 
-/// Ends what carries `tag` or is `leader`, and what descends from either, on a blocking thread.
+/// Ends what carries `tag` or is `known`, and what descends from either, on a blocking thread.
 pub(crate) async fn end_spawn(
     tag: Tag,
-    leader: Option<ProcessIdentity>,
+    known: Vec<ProcessIdentity>,
     grace: Duration,
 ) -> io::Result<Ending> {
     let ended = spawn_blocking(move || {
         let target = Target {
             wanted: &|found| *found == tag,
-            leader: leader.as_ref(),
+            known: &known,
         };
         end(&target, grace)
     });
