@@ -153,3 +153,31 @@ fn process_that_took_other_rights_is_named_and_remembered_until_it_has_ended() {
     assert_eq!(bench.supervisor.counts().unkillable, []);
     bench.wait_clean();
 }
+
+#[test]
+fn record_of_what_does_not_die_is_nothing_to_mend() {
+    let Some(freezer) = Freezer::new(FEATURE) else {
+        return;
+    };
+    let bench = Bench::new();
+    let process = bench.run(async {
+        // Neither its tag nor the child itself leads to it any more: the supervisor remembers it.
+        let mut child = bench.spawn("env -i sleep 1000 & echo $!; wait").await;
+        let pid = line(&mut child).await.parse().expect("a pid");
+        let process = Process { pid };
+        wait_until("the process has no tag", LIMIT, || {
+            let environment = process.environment();
+            ok_if(environment.is_empty(), environment)
+        });
+        freezer.freeze(process);
+        assert_eq!(child.control.stop().await.end, StopEnd::Unkillable);
+        assert_eq!(bench.supervisor.inspect().await.stale, []);
+        assert_eq!(bench.supervisor.fix(false).await, []);
+        process
+    });
+    assert_eq!(bench.records().len(), 1);
+    freezer.thaw();
+    process.wait_gone(LIMIT);
+    assert_eq!(bench.supervisor.counts().unkillable, []);
+    bench.wait_clean();
+}

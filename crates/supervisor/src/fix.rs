@@ -130,7 +130,7 @@ fn remove(inner: &Inner, record: &SpawnRecord) -> String {
     let leader = record.leader_standing(&inner.host);
     let lives = match (standing(inner, record), leader.unwrap_or(Standing::Gone)) {
         (Standing::Gone, Standing::Gone) => tags_alive(&|its| its == tag)
-            .map(|found| !found.processes.is_empty())
+            .map(|found| !found.processes.is_empty() || inner.has_survivors(tag))
             .unwrap_or(true),
         _ => true,
     };

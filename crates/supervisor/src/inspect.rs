@@ -284,6 +284,10 @@ impl View {
             let leader = record.leader.as_ref().map(|leader| leader.pid);
             pids.extend(leader.filter(|pid| !pids.contains(pid)));
         }
+        // Whoever it is kept for needs no tag to be remembered.
+        if pids.is_empty() && inner.has_survivors(&tag) {
+            return;
+        }
         let gone = match record.identity {
             Some(_) => "its process is gone",
             None => "its start was recorded and no process",

@@ -310,6 +310,11 @@ impl Inner {
         }
     }
 
+    /// Whether something of the spawn of `tag` could not be ended and lives still.
+    pub(crate) fn has_survivors(&self, tag: &Tag) -> bool {
+        !self.living_survivors(|its| its == tag).is_empty()
+    }
+
     /// Those that could not be ended and live still; the records of the others go.
     fn living_survivors(&self, is_wanted: impl Fn(&Tag) -> bool) -> Vec<Unkillable> {
         for tag in self.survivors.forget_gone() {
