@@ -271,7 +271,8 @@ fn shims_lost(own: u64, earlier: u64, findings: &mut Vec<Finding>) {
             counted(own + earlier, "shim")
         ),
         "look for processes that you do not know among the children of process 1 or of \
-         `systemd --user`: ps -o ppid,pid,lstart,args --sort ppid -u $(id -u)",
+         `systemd --user`: ps -o ppid,pid,lstart,args --sort ppid -u $(id -u); this is told until \
+         the worker is started again",
     ));
 }
 

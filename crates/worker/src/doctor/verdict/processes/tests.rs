@@ -238,7 +238,12 @@ fn what_went_wrong_since_the_start_is_told() {
         &["7, 8", "report it"],
     );
     degraded(|w| w.counts.pipes_leaked = 1, "pipes_leaked", &["1 pipe"]);
-    let words = ["2 shims", "wiped its environment", "--sort ppid"];
+    let words = [
+        "2 shims",
+        "wiped its environment",
+        "--sort ppid",
+        "started again",
+    ];
     degraded(|w| w.counts.shims_lost = 2, "shims_lost", &words);
     let words = ["3 starts", "64", "children_max"];
     note(|w| w.counts.refused = 3, "spawns_refused", &words);
