@@ -3,9 +3,9 @@
 use nix::sys::signal::Signal;
 use sessiond_supervisor::StopEnd;
 
-use super::bench::{Bench, line};
+use super::bench::{Bench, SESSION, line};
 use crate::support::wait::ok_if;
-use crate::support::{LIMIT, Process, wait_until};
+use crate::support::{LIMIT, Process, nasty_child, wait_until};
 
 const TREE: &str = "trap '' TERM; setsid sh -c 'echo up; while :; do sleep 1000; done' & \
     while :; do sleep 1000; done";
@@ -124,6 +124,46 @@ fn orphan_that_wiped_its_environment_is_ended_with_a_shim_that_does_not_answer()
         assert!(!orphan.is_alive());
     });
     bench.wait_clean();
+}
+
+#[test]
+fn process_that_is_always_another_is_ended_when_its_shim_was_killed() {
+    let bench = Bench::new();
+    bench.run(async {
+        // It gets away from a single look about every other time.
+        for _ in 0..8 {
+            let mut command = bench.shell("");
+            command.program = nasty_child().into();
+            command.args = vec!["run-away".into()];
+            let mut child = bench.spawn_for(SESSION, command).await;
+            assert_eq!(line(&mut child).await, "ready");
+            shim(&bench).signal(Signal::SIGKILL);
+            let stopped = child.control.stop().await;
+            assert_eq!((stopped.end, stopped.untouchable), (StopEnd::Swept, 0));
+            let tag = child.control.tag().to_string();
+            let runs = (0..200).any(|_| newest_carries(&tag));
+            assert!(!runs, "when it says so");
+        }
+    });
+    bench.wait_clean();
+}
+
+/// Whether one of the processes that were started last carries this tag.
+fn newest_carries(tag: &str) -> bool {
+    let load = std::fs::read_to_string("/proc/loadavg").expect("/proc");
+    let last: u32 = load
+        .split_whitespace()
+        .last()
+        .expect("a pid")
+        .parse()
+        .expect("a pid");
+    (last.saturating_sub(24)..last + 8).any(|pid| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let assignment = format!("SESSIOND_TAG={tag}");
+        environment
+            .split(|byte| *byte == 0)
+            .any(|one| one == assignment.as_bytes())
+    })
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::control::Tally;
 use crate::descent::Descent;
-use crate::finding::EMPTY_PAUSE;
+use crate::finding::{EMPTY_PAUSE, PROBES};
 use crate::identity::ProcessIdentity;
 use crate::living::{Delivery, LivingProcess, Refusal, pause, refusal, wait_all};
 use crate::observe::is_runnable;
@@ -39,6 +39,10 @@ const STOP_ROUNDS_MAX: u32 = 16;
 /// process whose parent ended while the directory was read, or one in the middle of an exec, whose
 /// environment is empty for that moment.
 const EMPTY_LOOKS: u32 = 2;
+
+/// Looks in a row for one that is always a new process, without any pause, before others are waited
+/// for again. Most take a few until it is met while it is still there to be killed.
+const CHASES_MAX: u32 = 100;
 
 /// Whom to end.
 pub(crate) struct Target<'a> {
@@ -71,6 +75,8 @@ pub(crate) fn end(target: &Target<'_>, grace: Duration) -> io::Result<Ending> {
         members: HashMap::new(),
         barred: HashMap::new(),
         others: Vec::new(),
+        is_one_met: false,
+        is_killing: false,
         tally: Tally::default(),
     };
     let _is_over = group.terminate(grace)? || group.kill()?;
@@ -88,6 +94,9 @@ struct Group<'a> {
     /// Who was read and carries no such tag, in ascending order. While there are members these are
     /// not read again, which is nearly all of a look; whoever ends is forgotten at the next one.
     others: Vec<u32>,
+    /// Whether the latest look has met one that is always a new process.
+    is_one_met: bool,
+    is_killing: bool,
     tally: Tally,
 }
 
@@ -132,7 +141,7 @@ impl Group<'_> {
                     member.signal(Signal::CONT);
                 }
             }
-            empty_looks = if self.is_empty() { empty_looks + 1 } else { 0 };
+            empty_looks = self.empty_looks_after(empty_looks);
             if empty_looks == EMPTY_LOOKS {
                 return Ok(true);
             }
@@ -148,13 +157,14 @@ impl Group<'_> {
     fn kill(&mut self) -> io::Result<bool> {
         let began_at = Instant::now();
         let mut empty_looks = 0;
+        self.is_killing = true;
         loop {
             self.stop_all()?;
             for member in self.members.values_mut().filter(|member| !member.is_killed) {
                 member.is_killed = true;
                 self.tally.killed += u32::from(member.signal(Signal::KILL));
             }
-            empty_looks = if self.is_empty() { empty_looks + 1 } else { 0 };
+            empty_looks = self.empty_looks_after(empty_looks);
             if empty_looks == EMPTY_LOOKS {
                 return Ok(true);
             }
@@ -167,6 +177,13 @@ impl Group<'_> {
                 return Ok(false);
             }
             self.wait(left);
+        }
+    }
+
+    fn empty_looks_after(&self, before: u32) -> u32 {
+        match self.is_empty() {
+            true => before + 1,
+            false => 0,
         }
     }
 
@@ -197,6 +214,42 @@ impl Group<'_> {
 
     /// Forgets who has ended and takes in who is new.
     fn look(&mut self) -> io::Result<()> {
+        self.look_at_all()?;
+        // Before it is to be killed it is enough to have seen it.
+        let chases = if self.is_killing { CHASES_MAX } else { 1 };
+        for _chase in 0..chases {
+            self.is_one_met = self.meet_newest()?;
+            if !self.is_one_met {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for who is always a new process: it forks and lets its parent exit, for ever, so it is
+    /// gone before a look at all comes to it. Tells whether anybody was met.
+    fn meet_newest(&mut self) -> io::Result<bool> {
+        let mut is_met = false;
+        for _probe in 0..PROBES {
+            for pid in self.reader.newest()? {
+                let is_known = self.members.contains_key(&pid) || self.barred.contains_key(&pid);
+                if is_known || self.wanted(pid)? != Some(true) {
+                    continue;
+                }
+                is_met = true;
+                let held = LivingProcess::open(pid);
+                if self.wanted(pid)? == Some(true) && self.take(pid, held) && self.is_killing {
+                    let member = self.members.get_mut(&pid).expect("it was taken");
+                    member.is_stopped = true;
+                    member.is_killed = true;
+                    self.tally.killed += u32::from(member.signal(Signal::KILL));
+                }
+            }
+        }
+        Ok(is_met)
+    }
+
+    fn look_at_all(&mut self) -> io::Result<()> {
         self.members.retain(|_, member| !member.process.has_ended());
         self.barred.clear();
         if self.members.is_empty() {
@@ -312,17 +365,17 @@ impl Group<'_> {
     }
 
     fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.is_empty() && !self.is_one_met
     }
 
     fn only_denied(&self) -> bool {
-        self.members.values().all(|member| member.is_denied)
+        !self.is_one_met && self.members.values().all(|member| member.is_denied)
     }
 
     /// Until it is worth while to look again: when the members known have all ended, or when there
     /// may be new ones.
     fn wait(&self, limit: Duration) {
-        if self.is_empty() {
+        if self.members.is_empty() {
             return pause(EMPTY_PAUSE);
         }
         let members = self.members.values().filter(|member| !member.is_denied);
@@ -338,7 +391,9 @@ impl Group<'_> {
             .chain(self.barred.keys().map(|pid| describe(*pid, true)))
             .collect();
         unkillable.sort_by_key(|process| process.pid);
-        self.tally.untouchable = u32::try_from(unkillable.len()).unwrap_or(u32::MAX);
+        // Who gets away each time has no pid to be named by, and lives on.
+        let left = unkillable.len().max(usize::from(self.is_one_met));
+        self.tally.untouchable = u32::try_from(left).unwrap_or(u32::MAX);
         Ending {
             tally: self.tally,
             unkillable,

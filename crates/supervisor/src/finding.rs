@@ -16,6 +16,10 @@ use crate::tag_reader::{Reading, TagReader};
 /// Between two looks that found nothing: longer than an exec has no environment.
 pub(crate) const EMPTY_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often the newest processes are looked at for one that is always another. Such lives for some
+/// 100 us, and is met every other time.
+pub(crate) const PROBES: usize = 16;
+
 /// Whom a look for tags found. Nobody is held.
 #[derive(Debug, Default)]
 pub(crate) struct Tagged {
@@ -43,9 +47,9 @@ pub(crate) fn tags_alive(wanted: &dyn Fn(&Tag) -> bool) -> io::Result<Tagged> {
     Ok(found)
 }
 
-/// Whom a first look may have missed: who was started while the directory was read, and who was
-/// in the middle of an exec and had no environment for that moment. Costs little more than the
-/// directory, since nobody is read again whose environment was told.
+/// Whom a first look may have missed: who was started while the directory was read, who was in the
+/// middle of an exec and had no environment for that moment, and who is always a new process. Costs
+/// little more than the directory, since nobody is read again whose environment was told.
 ///
 /// A pid that was told and has gone to another since would be passed over. The kernel gives a
 /// number again only after all the others, and the looks are milliseconds apart.
@@ -67,6 +71,15 @@ pub(crate) fn look_again(
             && wanted(&tag)
         {
             missed.push((pid, tag));
+        }
+    }
+    for _probe in 0..PROBES {
+        for pid in reader.newest()? {
+            if let Reading::Tagged { tag, .. } = reader.read(pid)?
+                && wanted(&tag)
+            {
+                missed.push((pid, tag));
+            }
         }
     }
     Ok(missed)

@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, fstat, open, openat, seek};
@@ -29,6 +30,11 @@ const LISTING_BYTES: usize = 32 << 10;
 
 /// The longest path there is to an environment, with its NUL.
 const PATH_MAX_BYTES: usize = "4294967295/task/4294967295/environ\0".len();
+
+/// Pids around the one that was given last which are looked at for processes that are always new:
+/// several are given while one looks, and their numbers go upwards.
+const NEWEST_BEFORE: u32 = 24;
+const NEWEST_AFTER: u32 = 8;
 
 /// What a process's environment says.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,6 +95,26 @@ impl TagReader {
         }
         pids.sort_unstable();
         Ok(pids)
+    }
+
+    /// The pids around the one that was given last in this pid namespace. What forks, leaves its
+    /// session and lets its parent exit, for ever, is gone before one comes to it in a list of
+    /// all, and is met here.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub(crate) fn newest(&self) -> io::Result<RangeInclusive<u32>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(&self.proc_dir, "loadavg", flags, Mode::empty())?;
+        let mut text = [0; 128];
+        let length = rustix::io::read(&file, &mut text)?;
+        // Its last field, see proc_loadavg(5).
+        let text = std::str::from_utf8(&text[..length]).map_err(io::Error::other)?;
+        let last = text.split_ascii_whitespace().last();
+        let last: u32 = last.and_then(|pid| pid.parse().ok()).unwrap_or_default();
+        // Init is nobody's to look at.
+        let first = last.saturating_sub(NEWEST_BEFORE).max(2);
+        Ok(first..=last.saturating_add(NEWEST_AFTER))
     }
 
     /// What the environment of the process that has `pid` now says.

@@ -403,6 +403,10 @@ impl<'a> Round<'a> {
         if matches!(self.kind, Kind::Hidden(_)) && must_be_swept != &lost {
             self.problem(format!("lost shims are not reported: {report:?}"));
         }
+        let kills_no_shim = !self.kind.needs_sweep() && self.kind != Kind::ShimsOnly;
+        if kills_no_shim && !lost.is_empty() {
+            self.problem(format!("no shim was lost: {report:?}"));
+        }
         let named: BTreeSet<String> = report.stopped.iter().map(|it| it.tag.clone()).collect();
         for tag in must_be_swept.difference(&named) {
             self.problem(format!(
