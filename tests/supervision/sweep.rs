@@ -147,6 +147,13 @@ fn tree_of_a_worker_and_a_shim_that_were_killed_is_ended_by_its_tag() {
     let (leader, shim) = bench.run(async {
         let mut child = bench.spawn(TREE).await;
         assert_eq!(line(&mut child).await, "up");
+        wait_until("its processes are recorded", LIMIT, || {
+            let records = bench.records();
+            ok_if(
+                records.iter().all(|record| record.identity.is_some()),
+                records,
+            )
+        });
         let (pid, shim_pid) = (child.control.pid(), bench.supervisor.list()[0].shim_pid);
         std::mem::forget(child);
         (Process { pid }, Process { pid: shim_pid })

@@ -291,19 +291,18 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Who lives of the trees. A shim alone is none: it may be about to end by itself, having
-    /// removed its record, or by the signal that it was sent.
-    fn members(&self) -> Vec<Found> {
-        let mut members = check::living(&self.marker);
-        members.retain(|found| !found.command.starts_with("sessiond-shim "));
-        members
+    /// Who lives of the trees, and apart from them their shims. A shim alone is no tree: it may be
+    /// about to end by itself, having removed its record, or by the signal that it was sent.
+    fn members_and_shims(&self) -> (Vec<Found>, Vec<Found>) {
+        let living = check::living(&self.marker).into_iter();
+        living.partition(|found| !found.command.starts_with("sessiond-shim "))
     }
 
     /// Whoever runs under a tag must be in a record: that is what the next worker goes by. The
     /// records were read before: a shim ends its tree before it removes its record.
     fn look_for_untracked(&mut self, recorded: &BTreeSet<String>) {
-        let carried = carried_tags(&self.members());
-        for tag in carried.difference(recorded) {
+        let (members, _shims) = self.members_and_shims();
+        for tag in carried_tags(&members).difference(recorded) {
             self.problem(format!("{tag} runs and is in no record"));
         }
     }
@@ -312,7 +311,12 @@ impl<'a> Round<'a> {
     fn must_be_swept(&self, recorded: &BTreeSet<String>) -> BTreeSet<String> {
         match self.kind {
             Kind::At(..) | Kind::Damaged if self.is_stubborn && self.kind.needs_sweep() => {
-                carried_tags(&self.members())
+                let (members, shims) = self.members_and_shims();
+                // One that was started while the others were killed ends its tree itself.
+                let by_shims = carried_tags(&shims);
+                let mut tags = carried_tags(&members);
+                tags.retain(|tag| !by_shims.contains(tag));
+                tags
             }
             Kind::Hidden(_) if self.kind.needs_sweep() => recorded.clone(),
             _ => BTreeSet::new(),
