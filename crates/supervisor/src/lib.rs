@@ -87,6 +87,7 @@
 //! - [`boot`]: which boot of which host this is
 //! - [`identity`]: one process, told apart from a later one with its pid
 //! - `observe`: what the kernel says of a pid now
+//! - [`exit_watch`]: waits for the end of a process that is nobody's child here
 //! - [`registry`]: one file a spawn
 //! - [`supervisor`]: the entrance
 //! - [`command`], [`child`], [`report`]: what goes in, what is held, what is said
@@ -121,6 +122,7 @@ mod ending;
 #[path = "ending_elsewhere.rs"]
 mod ending;
 mod errors;
+pub mod exit_watch;
 #[cfg(target_os = "linux")]
 mod finding;
 #[cfg(not(target_os = "linux"))]
@@ -161,6 +163,7 @@ pub use boot::{BootError, BootId, boot_id, host_name};
 pub use child::{Child, ChildControl, ChildInput, ChildLines, Line};
 pub use command::{Command, ProcessLimits};
 pub use control::Exit;
+pub use exit_watch::{ExitWatch, WatchError};
 pub use identity::{Doubt, IdentityError, ProcessIdentity, Standing};
 pub use inspect::{Fix, Headroom, Inspection, StaleRecord, Stray, UnreadableRecord};
 pub use registry::{Listing, OpenError, PutError, Registry, RemoveError, SpawnRecord};

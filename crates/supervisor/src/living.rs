@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -76,6 +76,12 @@ pub(crate) fn refusal(pid: u32) -> Option<Refusal> {
         // Whoever has ended is harmed by nothing.
         (Err(error), Ok(_)) if is_absence(&error) => None,
         _ => Some(Refusal::Hidden),
+    }
+}
+
+impl AsRawFd for LivingProcess {
+    fn as_raw_fd(&self) -> RawFd {
+        self.pidfd.as_raw_fd()
     }
 }
 
