@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use sessiond::admission::Admission;
 use sessiond::clock::Clock;
 use sessiond::config::Config;
+use sessiond::events::Events;
 use sessiond::generator::{About, Generator, GeneratorFactory, Kind, OpenError, Outcome};
 use sessiond::search::SearchError;
-use sessiond::sessions::{Context, NoProcesses, ResultIndex, Sessions};
+use sessiond::sessions::{Context, NoBelongings, NoProcesses, ResultIndex, Sessions};
 use sessiond_queue::SqliteStore;
 use sessiond_queue::ids::{EventId, SessionId};
 use sessiond_queue::store::Store;
@@ -65,6 +66,8 @@ pub(crate) async fn measure(spells: usize, rounds: usize) -> anyhow::Result<Vec<
         admission,
         processes: Arc::new(NoProcesses),
         index: Arc::new(NoIndex),
+        belongings: Arc::new(NoBelongings),
+        events: Events::default(),
         started: tokio::time::Instant::now(),
     });
     let sessions = Sessions::start(context);

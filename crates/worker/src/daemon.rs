@@ -29,6 +29,7 @@ use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::{Doctor, Listening};
+use crate::events::Events;
 use crate::generator::{
     DigestFactory, GeneratorFactory, ProgramFactory, ProgramSettings, RehearsalFactory,
 };
@@ -36,10 +37,11 @@ use crate::http::{Api, BindError, Guard, Listeners, router};
 use crate::instance::{ClaimError, Discovery, Place};
 use crate::launch::adopt_start_lock;
 use crate::processes::SessionProcesses;
-use crate::search::{Indexer, OpenIndexError, SearchError, SearchIndex};
-use crate::sessions::{Context, ResultIndex, Sessions};
+use crate::search::{Indexer, SearchError, SearchIndex};
+use crate::sessions::{Context, NoBelongings, ResultIndex, Sessions};
 use crate::set_aside::SetAside;
 use crate::spool_intake::SpoolIntake;
+use crate::state::{OpenStateError, StateDb};
 use crate::upkeep::{self, Upkeep};
 use crate::wire::layout::Layout;
 
@@ -59,9 +61,9 @@ pub enum DaemonError {
     /// The queue's database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The search index cannot be opened.
+    /// What is not the queue's cannot be opened.
     #[error(transparent)]
-    Search(#[from] OpenIndexError),
+    State(#[from] OpenStateError),
     /// The queue's database cannot be used.
     #[error("start on the queue")]
     Store(#[from] StoreError),
@@ -95,7 +97,8 @@ pub async fn run(
     let worked = store.worked();
     let writer_failed = store.writer_failed();
     let store: Arc<dyn Store> = Arc::new(store);
-    let search = SearchIndex::open(&layout.state_db(), started_at).await?;
+    let state = StateDb::open(&layout.state_db(), started_at).await?;
+    let search = SearchIndex::new(state.clone());
     let wanted_port = settings.http.tcp.then_some(settings.http.port);
     let listeners = Listeners::bind(&layout, wanted_port).await?;
     let port = listeners
@@ -124,6 +127,8 @@ pub async fn run(
         admission: Admission::new(&settings.generator),
         processes: Arc::new(processes.clone()),
         index: Arc::new(Index(indexer.clone())),
+        belongings: Arc::new(NoBelongings),
+        events: Events::default(),
         started,
     });
     let sessions = Sessions::start(Arc::clone(&context));
@@ -145,7 +150,8 @@ pub async fn run(
         context: Arc::clone(&context),
         sessions: sessions.clone(),
         acceptor: Arc::clone(&acceptor),
-        search: search.clone(),
+        state: state.clone(),
+        search,
         indexer,
         upkeep,
         processes: processes.clone(),
@@ -210,7 +216,7 @@ pub async fn run(
     stop_behind.cancel();
     within(deadline, "indexer", finish(indexing)).await;
     within(deadline, "upkeep", finish(upkeep)).await;
-    within(deadline, "search index", search.close()).await;
+    within(deadline, "state", state.close()).await;
     within(deadline, "store", store.close()).await;
     tracing::info!("worker stopped");
     outcome

@@ -161,7 +161,7 @@ async fn search_report(api: &Api) -> Option<SearchReport> {
         behind,
         consecutive_failures: status.consecutive_failures,
         last_error: status.last_error,
-        set_aside: api.search.set_aside().map(Path::to_owned),
+        set_aside: api.state.set_aside().map(Path::to_owned),
     })
 }
 

@@ -10,6 +10,7 @@ use crate::accept::{AcceptError, enqueue_code};
 use crate::errors::chain;
 use crate::search::SearchError;
 use crate::sessions::CloseError;
+use crate::state::StateError;
 
 /// A request that was not done.
 #[derive(Debug)]
@@ -163,11 +164,32 @@ impl From<SearchError> for ApiError {
     }
 }
 
+impl From<&StateError> for ApiError {
+    fn from(error: &StateError) -> Self {
+        match error {
+            StateError::Closed => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", chain(error))
+            }
+            StateError::Database(_) => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                Self::new(status, "state_failed", chain(error))
+            }
+        }
+    }
+}
+
+impl From<StateError> for ApiError {
+    fn from(error: StateError) -> Self {
+        Self::from(&error)
+    }
+}
+
 impl From<CloseError> for ApiError {
     fn from(error: CloseError) -> Self {
         match error {
             CloseError::Session(error) => Self::from(error.as_ref()),
             CloseError::Index(error) => Self::from(error.as_ref()),
+            CloseError::State(error) => Self::from(error.as_ref()),
             CloseError::Panicked => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",

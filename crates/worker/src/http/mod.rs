@@ -37,6 +37,7 @@ use crate::doctor::Doctor;
 use crate::processes::SessionProcesses;
 use crate::search::{Indexer, SearchIndex};
 use crate::sessions::{Context, Sessions};
+use crate::state::StateDb;
 use crate::upkeep::Upkeep;
 
 /// What the handlers work with.
@@ -47,6 +48,8 @@ pub struct Api {
     pub sessions: Sessions,
     /// Takes events in.
     pub acceptor: Arc<Acceptor>,
+    /// What is not the queue's.
+    pub state: StateDb,
     /// Finds results.
     pub search: SearchIndex,
     /// Fills the index.

@@ -4,28 +4,24 @@
 //! together with what it indexed. [`SearchIndex`] reads. The index may be lost at any time; it is
 //! then built again from the results.
 //!
-//! `connect` opens the file, `query` turns what a user typed into an expression, `write` holds the
-//! writing statements, `indexer` the task.
+//! `query` turns what a user typed into an expression, `write` holds the writing statements,
+//! `indexer` the task.
 
-mod connect;
 mod indexer;
 mod query;
 mod write;
-
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sessiond_queue::error::StoreError;
 use sessiond_queue::ids::{ResultId, Seq, SessionId, Timestamp};
 use sessiond_queue::store::Store;
 use sessiond_queue::types::ResultFilter;
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
-use tokio::sync::Mutex;
 
-pub use connect::OpenIndexError;
 pub use indexer::{Indexer, IndexerStatus};
 pub use query::QUERY_MAX_BYTES;
+
+use crate::state::{StateDb, StateError};
 
 /// Hits when the caller names no number.
 pub const HITS_DEFAULT: u32 = 20;
@@ -103,42 +99,22 @@ pub enum SearchError {
 /// The index. Clones share it.
 #[derive(Clone, Debug)]
 pub struct SearchIndex {
-    shared: Arc<Shared>,
+    state: StateDb,
 }
 
-#[derive(Debug)]
-struct Shared {
-    /// Held by the indexer during a batch; `None` once closed.
-    writer: Mutex<Option<SqliteConnection>>,
-    readers: SqlitePool,
-    pragmas: Vec<(String, String)>,
-    set_aside: Option<PathBuf>,
+impl From<StateError> for SearchError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Database(error) => Self::Database(error),
+            StateError::Closed => Self::Closed,
+        }
+    }
 }
 
 impl SearchIndex {
-    /// Opens the index, or makes an empty one. A file that is no database, is damaged or has an
-    /// unknown schema is set aside under a name that ends in `now`: nothing in it is lost, since
-    /// the indexer reads the results again.
-    pub async fn open(path: &Path, now: Timestamp) -> Result<Self, OpenIndexError> {
-        let opened = connect::open(path, now).await?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                writer: Mutex::new(Some(opened.writer)),
-                readers: connect::readers(path),
-                pragmas: opened.pragmas,
-                set_aside: opened.set_aside,
-            }),
-        })
-    }
-
-    /// The pragmas of the writing connection, as read back.
-    pub fn pragmas(&self) -> &[(String, String)] {
-        &self.shared.pragmas
-    }
-
-    /// Where [`SearchIndex::open`] has put a file it could not use.
-    pub fn set_aside(&self) -> Option<&Path> {
-        self.shared.set_aside.as_deref()
+    /// The index in `state`. One that was lost with its file is empty, and filled by the indexer.
+    pub fn new(state: StateDb) -> Self {
+        Self { state }
     }
 
     /// Finds results, best first; among equals the newest first.
@@ -156,7 +132,7 @@ impl SearchIndex {
             .bind(query.kind.as_deref())
             .bind(query.include_trace)
             .bind(limit)
-            .fetch_all(&self.shared.readers)
+            .fetch_all(self.state.readers())
             .await?;
         let hits: Result<Vec<Hit>, sqlx::Error> = rows.iter().map(hit).collect();
         Ok(hits?)
@@ -165,7 +141,7 @@ impl SearchIndex {
     /// The last result that was considered.
     pub async fn watermark(&self) -> Result<ResultId, SearchError> {
         let result = sqlx::query_scalar(include_str!("../../queries/search/get_watermark.sql"))
-            .fetch_one(&self.shared.readers)
+            .fetch_one(self.state.readers())
             .await?;
         Ok(ResultId(result))
     }
@@ -175,18 +151,6 @@ impl SearchIndex {
     pub async fn behind(&self, store: &dyn Store) -> Result<i64, SearchError> {
         let newest = newest_result(store).await?;
         Ok((newest.0 - self.watermark().await?.0).max(0))
-    }
-
-    /// Closes the file. Idempotent; later calls fail.
-    pub async fn close(&self) {
-        let writer = self.shared.writer.lock().await.take();
-        self.shared.readers.close().await;
-        // Last, so that it folds the log into the file.
-        if let Some(writer) = writer
-            && let Err(error) = sqlx::Connection::close(writer).await
-        {
-            tracing::warn!(%error, "the search index was not closed cleanly");
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is found, in which order, and that the index follows the results through failures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sessiond_queue::SqliteStore;
@@ -15,6 +16,7 @@ use crate::testing::Recorded;
 const NOW: Timestamp = Timestamp(77);
 
 struct Running {
+    state: StateDb,
     index: SearchIndex,
     indexer: Indexer,
     cancel: CancellationToken,
@@ -23,13 +25,15 @@ struct Running {
 
 impl Running {
     async fn start(home: &TempDir, recorded: &Recorded) -> Self {
-        let index = SearchIndex::open(&home.path().join("state.db"), NOW)
+        let state = StateDb::open(&home.path().join("state.db"), NOW)
             .await
             .expect("open");
+        let index = SearchIndex::new(state.clone());
         let cancel = CancellationToken::new();
         let store = Arc::clone(&recorded.store);
         let (indexer, task) = Indexer::start(index.clone(), store, cancel.clone());
         Self {
+            state,
             index,
             indexer,
             cancel,
@@ -58,7 +62,7 @@ impl Running {
     async fn stop(self) {
         self.cancel.cancel();
         self.task.await.expect("the task ends well");
-        self.index.close().await;
+        self.state.close().await;
     }
 }
 
@@ -210,13 +214,6 @@ async fn purged_session_is_not_found_any_more() {
     recorded.purge(one).await;
     running.indexer.remove_session(one).await.expect("removed");
     assert_eq!(running.titles(text("secret")).await, ["kept secret"]);
-    let mut writer = running.index.shared.writer.lock().await;
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
-        .fetch_one(writer.as_mut().expect("it is open"))
-        .await
-        .expect("it is read");
-    drop(writer);
-    assert_eq!(synchronous, 1, "what follows a removal is not synced each");
     running
         .indexer
         .remove_session(one)
@@ -319,30 +316,6 @@ async fn rebuild_gives_the_same_hits() {
 }
 
 #[tokio::test]
-async fn damaged_file_is_set_aside_and_the_index_starts_anew() {
-    let home = tempfile::tempdir().expect("tempdir");
-    let path = home.path().join("state.db");
-    std::fs::write(
-        &path,
-        "this is no database, whatever its name says".repeat(100),
-    )
-    .expect("write");
-    let index = SearchIndex::open(&path, NOW).await.expect("open");
-    let aside = index.set_aside().expect("set aside").to_owned();
-    assert_eq!(aside, home.path().join("state.db.damaged-77"));
-    assert!(
-        std::fs::read_to_string(aside)
-            .expect("kept")
-            .starts_with("this is no database")
-    );
-    assert_eq!(index.watermark().await.expect("usable"), ResultId(0));
-    index.close().await;
-    let index = SearchIndex::open(&path, NOW).await.expect("open");
-    assert_eq!(index.set_aside(), None);
-    index.close().await;
-}
-
-#[tokio::test]
 async fn failing_store_is_told_to_the_doctor_and_overcome() {
     let home = tempfile::tempdir().expect("tempdir");
     let recorded = Recorded::default();
@@ -365,19 +338,4 @@ async fn failing_store_is_told_to_the_doctor_and_overcome() {
         .await
         .expect("requests are still answered");
     running.stop().await;
-}
-
-#[tokio::test]
-async fn every_pragma_is_read_back() {
-    let home = tempfile::tempdir().expect("tempdir");
-    let index = SearchIndex::open(&home.path().join("state.db"), NOW)
-        .await
-        .expect("open");
-    let has = |name: &str, value: &str| {
-        index
-            .pragmas()
-            .contains(&(name.to_owned(), value.to_owned()))
-    };
-    assert!(has("journal_mode", "wal") && has("synchronous", "1"));
-    index.close().await;
 }

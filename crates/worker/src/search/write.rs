@@ -61,9 +61,8 @@ impl SearchIndex {
     ) -> Result<(), SearchError> {
         let batch =
             serde_json::to_string(entries).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        let mut writer = self.shared.writer.lock().await;
-        let conn = writer.as_mut().ok_or(SearchError::Closed)?;
-        let mut transaction = conn.begin().await?;
+        let mut writer = self.state.writer().await?;
+        let mut transaction = writer.begin().await?;
         if !entries.is_empty() {
             for insert in [
                 include_str!("../../queries/search/insert_entries.sql"),
@@ -82,25 +81,15 @@ impl SearchIndex {
 
     /// Takes out a session, for good: the commit is on disk afterwards.
     pub(super) async fn remove(&self, session: SessionId) -> Result<(), SearchError> {
-        let mut writer = self.shared.writer.lock().await;
-        let conn = writer.as_mut().ok_or(SearchError::Closed)?;
-        // NORMAL syncs at checkpoints only, and a purge must not come undone. A removal that is cut
-        // off here leaves FULL behind, which costs time only.
-        sqlx::raw_sql("PRAGMA synchronous = FULL")
-            .execute(&mut *conn)
-            .await?;
-        let removed = delete_session(conn, session).await;
-        sqlx::raw_sql("PRAGMA synchronous = NORMAL")
-            .execute(&mut *conn)
-            .await?;
-        Ok(removed?)
+        // A purge must not come undone.
+        let mut writer = self.state.durable_writer().await?;
+        Ok(delete_session(&mut writer, session).await?)
     }
 
     /// Empties the index and begins again with the first result.
     pub(super) async fn clear(&self) -> Result<(), SearchError> {
-        let mut writer = self.shared.writer.lock().await;
-        let conn = writer.as_mut().ok_or(SearchError::Closed)?;
-        let mut transaction = conn.begin().await?;
+        let mut writer = self.state.writer().await?;
+        let mut transaction = writer.begin().await?;
         for clear in [
             include_str!("../../queries/search/clear_text.sql"),
             include_str!("../../queries/search/clear_entries.sql"),
@@ -115,7 +104,7 @@ impl SearchIndex {
     /// The newest result that is in the index, and its session.
     pub(super) async fn newest_entry(&self) -> Result<Option<(ResultId, String)>, SearchError> {
         let row = sqlx::query(include_str!("../../queries/search/newest_entry.sql"))
-            .fetch_optional(&self.shared.readers)
+            .fetch_optional(self.state.readers())
             .await?;
         let entry = row.map(|row| {
             Ok::<_, sqlx::Error>((ResultId(row.try_get("id")?), row.try_get("session")?))

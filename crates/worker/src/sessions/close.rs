@@ -147,6 +147,9 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         context.processes.forget(session).await;
         rehearse(context, "forgotten");
     }
+    if let Some(depth) = mark {
+        context.belongings.settle(session, depth).await?;
+    }
     let mut drain_until = None;
     let (life, pending_left) = if mark.is_some() {
         let now = context.clock.now();

@@ -46,7 +46,7 @@ use futures::future::BoxFuture;
 use sessiond_queue::error::{SessionError, StoreError};
 use sessiond_queue::ids::{Generation, SessionId, Timestamp};
 use sessiond_queue::store::Store;
-use sessiond_queue::types::{Effect, Message, Session, SessionFilter};
+use sessiond_queue::types::{CloseDepth, Effect, Message, Session, SessionFilter};
 use sessiond_supervisor::Stopped;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
@@ -55,8 +55,10 @@ pub use self::report::{Activity, CloseReport, Depth, GeneratorEnd, Live, Restart
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::events::Events;
 use crate::generator::GeneratorFactory;
 use crate::search::SearchError;
+use crate::state::StateError;
 
 /// Commands waiting for the dispatcher; beyond it senders wait, which slows enqueues down instead
 /// of filling memory.
@@ -117,6 +119,25 @@ impl Processes for NoProcesses {
     async fn forget(&self, _: SessionId) {}
 }
 
+/// What belongs to a session besides its rows and its processes, and goes when it ends.
+#[async_trait]
+pub trait Belongings: Send + Sync + 'static {
+    /// Gives up what does not outlive a session, once nothing of it runs any more. What was given up
+    /// is so for good: it is on disk. May be repeated.
+    async fn settle(&self, session: SessionId, depth: CloseDepth) -> Result<(), StateError>;
+}
+
+/// Sessions that own nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct NoBelongings;
+
+#[async_trait]
+impl Belongings for NoBelongings {
+    async fn settle(&self, _: SessionId, _: CloseDepth) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
 /// What every part of this module works with.
 pub struct Context {
     /// The queue.
@@ -135,6 +156,10 @@ pub struct Context {
     pub processes: Arc<dyn Processes>,
     /// Follows the results.
     pub index: Arc<dyn ResultIndex>,
+    /// What else belongs to sessions.
+    pub belongings: Arc<dyn Belongings>,
+    /// Where it is told what happens.
+    pub events: Events,
     /// When the worker started.
     pub started: Instant,
 }
@@ -166,6 +191,9 @@ pub enum CloseError {
     /// The search index could not forget the session.
     #[error(transparent)]
     Index(Arc<SearchError>),
+    /// What belongs to the session could not be given up.
+    #[error(transparent)]
+    State(Arc<StateError>),
     /// A step of it panicked, which is a defect of sessiond.
     #[error("close the session: a step of it panicked")]
     Panicked,
@@ -183,6 +211,12 @@ impl From<SessionError> for CloseError {
 impl From<SearchError> for CloseError {
     fn from(error: SearchError) -> Self {
         Self::Index(Arc::new(error))
+    }
+}
+
+impl From<StateError> for CloseError {
+    fn from(error: StateError) -> Self {
+        Self::State(Arc::new(error))
     }
 }
 

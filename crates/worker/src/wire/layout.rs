@@ -62,7 +62,7 @@ impl Layout {
         self.root.join("queue.db")
     }
 
-    /// Everything that is not the queue's: the search index for now.
+    /// Everything that is not the queue's.
     pub fn state_db(&self) -> PathBuf {
         self.root.join("state.db")
     }

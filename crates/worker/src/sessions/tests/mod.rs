@@ -18,10 +18,11 @@ use sessiond_queue::store::Store;
 use sessiond_queue::types::{Effect, Enqueue, Message, Session, SessionRef, Usage};
 use tokio::time::Instant;
 
-use super::{Context, NoProcesses, ResultIndex, Sessions};
+use super::{Context, NoBelongings, NoProcesses, ResultIndex, Sessions};
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::events::Events;
 use crate::generator::{
     About, FailureClass, Generator, GeneratorFactory, Kind, OpenError, Outcome,
 };
@@ -67,6 +68,8 @@ fn context(
         factory,
         processes: Arc::new(NoProcesses),
         index: Arc::new(Index(part)),
+        belongings: Arc::new(NoBelongings),
+        events: Events::default(),
         started: Instant::now(),
     })
 }

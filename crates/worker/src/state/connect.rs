@@ -9,17 +9,17 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sessiond_queue::ids::Timestamp;
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Row as _, SqlSafeStr as _, SqliteConnection, SqlitePool,
-};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, SqliteConnection, SqlitePool};
 
-/// Searches at once. Each reader is a thread and a cache; searches are typed by people.
+use super::migrations::migrator;
+
+/// Reads at once. Each reader is a thread and a cache; what is read here is asked for by people.
 const READERS_MAX: u32 = 2;
 
 /// What each connection is given, and what must be read back. NORMAL: a power cut may cost the last
-/// commits, and with them their watermark. The caches are small, the system caches the file.
+/// commits, but for those of a durable writer. The caches are small, the system caches the file.
 const PRAGMAS: [(&str, &str, &str); 7] = [
     ("busy_timeout", "5000", "5000"),
     ("journal_mode", "WAL", "wal"),
@@ -30,11 +30,11 @@ const PRAGMAS: [(&str, &str, &str); 7] = [
     ("cache_size", "-512", "-512"),
 ];
 
-/// The index could not be opened.
+/// The file could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenIndexError {
+pub enum OpenStateError {
     /// The file cannot be made, read or written.
-    #[error("open the search index {path}")]
+    #[error("open the worker's state {path}")]
     Open {
         /// The file.
         path: PathBuf,
@@ -43,13 +43,23 @@ pub enum OpenIndexError {
         source: sqlx::Error,
     },
     /// The schema could not be brought up to date.
-    #[error("migrate the search index {path}")]
+    #[error("migrate the worker's state {path}")]
     Migrate {
         /// The file.
         path: PathBuf,
         /// What the migrator said.
         #[source]
         source: MigrateError,
+    },
+    /// A newer sessiond has been here; it alone knows what is in the file.
+    #[error(
+        "open the worker's state {path}: it is of a newer version of sessiond (schema {schema})"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version of its schema.
+        schema: i64,
     },
     /// SQLite did not take a pragma.
     #[error("set pragma {name} of {path}: wanted {wanted}, got {got}")]
@@ -64,7 +74,7 @@ pub enum OpenIndexError {
         got: String,
     },
     /// A damaged file could not be moved out of the way.
-    #[error("set the damaged search index {path} aside")]
+    #[error("set the damaged state {path} aside")]
     SetAside {
         /// The file.
         path: PathBuf,
@@ -74,7 +84,7 @@ pub enum OpenIndexError {
     },
 }
 
-impl OpenIndexError {
+impl OpenStateError {
     /// Whether the file itself is of no use, as opposed to the disk or the rights.
     fn is_damage(&self) -> bool {
         match self {
@@ -83,10 +93,10 @@ impl OpenIndexError {
                 MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
                     is_damage(source)
                 }
-                // A schema of another version of sessiond, or a migration that was cut short.
+                // A migration that was cut short, or another one of that name.
                 _ => true,
             },
-            Self::Pragma { .. } | Self::SetAside { .. } => false,
+            Self::Newer { .. } | Self::Pragma { .. } | Self::SetAside { .. } => false,
         }
     }
 }
@@ -105,7 +115,7 @@ pub(super) struct Opened {
     pub(super) set_aside: Option<PathBuf>,
 }
 
-pub(super) async fn open(path: &Path, now: Timestamp) -> Result<Opened, OpenIndexError> {
+pub(super) async fn open(path: &Path, now: Timestamp) -> Result<Opened, OpenStateError> {
     let mut set_aside = None;
     let (writer, pragmas) = match writer(path).await {
         Err(error) if error.is_damage() => {
@@ -114,7 +124,7 @@ pub(super) async fn open(path: &Path, now: Timestamp) -> Result<Opened, OpenInde
                 error = &error as &dyn std::error::Error,
                 path = %path.display(),
                 aside = %aside.display(),
-                "the search index was of no use; it is built again"
+                "state.db was of no use; it is begun anew"
             );
             set_aside = Some(aside);
             writer(path).await?
@@ -128,20 +138,21 @@ pub(super) async fn open(path: &Path, now: Timestamp) -> Result<Opened, OpenInde
     })
 }
 
-async fn writer(path: &Path) -> Result<(SqliteConnection, Vec<(String, String)>), OpenIndexError> {
+async fn writer(path: &Path) -> Result<(SqliteConnection, Vec<(String, String)>), OpenStateError> {
     keep_private(path).map_err(|error| open_error(path, error.into()))?;
     let mut conn = options(path)
         .connect()
         .await
         .map_err(|error| open_error(path, error))?;
     let pragmas = set_up(&mut conn, path).await?;
-    migrator()
-        .run(&mut conn)
-        .await
-        .map_err(|source| OpenIndexError::Migrate {
-            path: path.to_owned(),
-            source,
-        })?;
+    let migrated = migrator().run(&mut conn).await;
+    migrated.map_err(|source| {
+        let path = path.to_owned();
+        match source {
+            MigrateError::VersionMissing(schema) => OpenStateError::Newer { path, schema },
+            source => OpenStateError::Migrate { path, source },
+        }
+    })?;
     Ok((conn, pragmas))
 }
 
@@ -175,21 +186,10 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-fn migrator() -> Migrator {
-    let sql = include_str!("../../migrations/state/0001_search.sql");
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "search".into(),
-        MigrationType::Simple,
-        sql.into_sql_str(),
-        false,
-    )])
-}
-
 async fn set_up(
     conn: &mut SqliteConnection,
     path: &Path,
-) -> Result<Vec<(String, String)>, OpenIndexError> {
+) -> Result<Vec<(String, String)>, OpenStateError> {
     let mut read_back = Vec::new();
     for (name, value, wanted) in PRAGMAS {
         let set = AssertSqlSafe(format!("PRAGMA {name} = {value}"));
@@ -204,7 +204,7 @@ async fn set_up(
             .and_then(|row| row.try_get_unchecked::<String, _>(0))
             .map_err(|error| open_error(path, error))?;
         if got != wanted {
-            return Err(OpenIndexError::Pragma {
+            return Err(OpenStateError::Pragma {
                 path: path.to_owned(),
                 name,
                 wanted,
@@ -228,7 +228,7 @@ fn keep_private(path: &Path) -> io::Result<()> {
 }
 
 /// Renames the file with its log, so that a new one does not meet the log of another.
-fn move_aside(path: &Path, now: Timestamp) -> Result<PathBuf, OpenIndexError> {
+fn move_aside(path: &Path, now: Timestamp) -> Result<PathBuf, OpenStateError> {
     let with = |suffix: &str| {
         let mut name = OsString::from(path);
         name.push(suffix);
@@ -238,7 +238,7 @@ fn move_aside(path: &Path, now: Timestamp) -> Result<PathBuf, OpenIndexError> {
     for part in ["-wal", "-shm", ""] {
         match std::fs::rename(with(part), with(&format!("{ending}{part}"))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(OpenIndexError::SetAside {
+                return Err(OpenStateError::SetAside {
                     path: path.to_owned(),
                     source: error,
                 });
@@ -249,8 +249,8 @@ fn move_aside(path: &Path, now: Timestamp) -> Result<PathBuf, OpenIndexError> {
     Ok(with(&ending))
 }
 
-fn open_error(path: &Path, source: sqlx::Error) -> OpenIndexError {
-    OpenIndexError::Open {
+fn open_error(path: &Path, source: sqlx::Error) -> OpenStateError {
+    OpenStateError::Open {
         path: path.to_owned(),
         source,
     }
