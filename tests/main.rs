@@ -21,6 +21,7 @@ mod programs;
 mod shim;
 mod start_stop;
 mod supervision;
+mod takeover;
 mod tcp;
 #[cfg(target_os = "linux")]
 mod torture;

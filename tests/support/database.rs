@@ -1,5 +1,7 @@
 //! The queue's database as it lies on disk, read-only, with or without a worker.
 
+use std::path::PathBuf;
+
 use sessiond::wire::layout::Layout;
 use sessiond_queue::SqliteStore;
 use sessiond_queue::ids::{Generation, MessageId, ResultId, SessionId};
@@ -119,9 +121,26 @@ impl Database {
 
     /// A number by a statement of the test's own, for what the store does not tell.
     pub fn number(&self, sql: &'static str) -> i64 {
-        let options = SqliteConnectOptions::new()
-            .filename(self.layout.queue_db())
-            .read_only(true);
+        self.number_of(self.layout.queue_db(), sql)
+    }
+
+    /// The same of `state.db`.
+    pub fn state_number(&self, sql: &'static str) -> i64 {
+        self.number_of(self.layout.state_db(), sql)
+    }
+
+    /// Changes what no worker would.
+    pub fn change(&self, sql: &'static str) {
+        self.change_in(self.layout.queue_db(), sql);
+    }
+
+    /// The same in `state.db`.
+    pub fn change_state(&self, sql: &'static str) {
+        self.change_in(self.layout.state_db(), sql);
+    }
+
+    fn number_of(&self, path: PathBuf, sql: &'static str) -> i64 {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
         self.runtime.block_on(async {
             let mut conn = options.connect().await.expect("the database opens");
             let row = sqlx::query(sql).fetch_one(&mut conn).await.expect("a row");
@@ -129,9 +148,8 @@ impl Database {
         })
     }
 
-    /// Changes what no worker would.
-    pub fn change(&self, sql: &'static str) {
-        let options = SqliteConnectOptions::new().filename(self.layout.queue_db());
+    fn change_in(&self, path: PathBuf, sql: &'static str) {
+        let options = SqliteConnectOptions::new().filename(path);
         self.runtime.block_on(async {
             let mut conn = options.connect().await.expect("the database opens");
             let changed = sqlx::query(sql).execute(&mut conn).await;

@@ -10,8 +10,9 @@
 //! The worker stops when it is asked to, and when the queue's writer has failed.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +30,7 @@ use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::{Doctor, Listening};
+use crate::errors::chain;
 use crate::events::Events;
 use crate::generator::{
     DigestFactory, GeneratorFactory, ProgramFactory, ProgramSettings, RehearsalFactory,
@@ -41,7 +43,8 @@ use crate::search::{Indexer, SearchError, SearchIndex};
 use crate::sessions::{Context, NoBelongings, ResultIndex, Sessions};
 use crate::set_aside::SetAside;
 use crate::spool_intake::SpoolIntake;
-use crate::state::{OpenStateError, StateDb};
+use crate::state::{OpenStateError, StateDb, StateError};
+use crate::takeover::{Instances, PredecessorEnd, TakeOver};
 use crate::upkeep::{self, Upkeep};
 use crate::wire::layout::Layout;
 
@@ -64,6 +67,9 @@ pub enum DaemonError {
     /// What is not the queue's cannot be opened.
     #[error(transparent)]
     State(#[from] OpenStateError),
+    /// What is not the queue's cannot be used.
+    #[error("start on the worker's state")]
+    UseState(#[from] StateError),
     /// The queue's database cannot be used.
     #[error("start on the queue")]
     Store(#[from] StoreError),
@@ -114,6 +120,17 @@ pub async fn run(
         instance = discovery.instance, generation = generation.0, home = %layout.root().display(),
         port, version = discovery.version, "worker started"
     );
+
+    let (instances, earlier) = Instances::begin(&state, &discovery, generation).await?;
+    for died in earlier
+        .iter()
+        .filter(|it| it.end != PredecessorEnd::Stopped)
+    {
+        tracing::warn!(
+            instance = died.instance, host = died.host, end = ?died.end,
+            "an earlier worker did not end in order"
+        );
+    }
 
     let (indexer, indexing) =
         Indexer::start(search.clone(), Arc::clone(&store), stop_behind.clone());
@@ -166,6 +183,7 @@ pub async fn run(
             },
             set_aside: Arc::clone(&set_aside),
         },
+        takeover: OnceLock::new(),
         stop: stop.clone(),
         ready: AtomicBool::new(false),
     });
@@ -185,6 +203,16 @@ pub async fn run(
         );
     }
     processes.sweep(clock.now()).await;
+    let unfinished = store.unfinished().await?;
+    let closing = unfinished.iter().filter(|left| left.closing.is_some());
+    let takeover = TakeOver {
+        earlier,
+        rescued,
+        closing: closing.map(|left| left.session).collect(),
+        set_aside: place.set_aside().map(Path::to_owned),
+    };
+    // Set here only, and once.
+    let _set_already = api.takeover.set(takeover);
     let intake = SpoolIntake::start(layout.clone(), acceptor, set_aside, stop.clone()).await;
     let resumed = sessions.resume().await?;
     tracing::info!(resumed, start_ms = context.uptime_ms(), "worker ready");
@@ -216,6 +244,14 @@ pub async fn run(
     stop_behind.cancel();
     within(deadline, "indexer", finish(indexing)).await;
     within(deadline, "upkeep", finish(upkeep)).await;
+    if outcome.is_ok()
+        && let Err(error) = instances.stop(clock.now()).await
+    {
+        tracing::warn!(
+            error = chain(&error),
+            "that this run ends in order is not recorded"
+        );
+    }
     within(deadline, "state", state.close()).await;
     within(deadline, "store", store.close()).await;
     tracing::info!("worker stopped");

@@ -5,14 +5,14 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sessiond_queue::ids::Timestamp;
-use sessiond_supervisor::{boot_id, host_name};
+use sessiond_supervisor::{ProcessIdentity, Standing, boot_id, host_name};
 use uuid::Uuid;
 
 use crate::home::{self, HomeError};
@@ -29,6 +29,9 @@ pub struct Discovery {
     pub instance: String,
     /// Its process.
     pub pid: u32,
+    /// That process's identity; `null` where none can be had.
+    #[serde(default)]
+    pub process: Option<ProcessIdentity>,
     /// When it started.
     pub started_at: Timestamp,
     /// The machine's boot.
@@ -58,6 +61,12 @@ pub enum ClaimError {
         /// The holder's process id, as it wrote it.
         holder: Option<u32>,
     },
+    /// The lock is free, and yet the worker that was here last lives: somebody has replaced the
+    /// lock file. Two workers on one queue would each undo what the other does.
+    #[error(
+        "take the home: its worker, process {0}, still runs, though the lock file is another by now; end it with: kill {0}"
+    )]
+    Lives(u32),
     /// The home is not fit to be one.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -78,6 +87,8 @@ pub struct Place {
     lock: File,
     layout: Layout,
     install: String,
+    /// Where a discovery file was put that could not be read.
+    set_aside: Option<PathBuf>,
     /// Once it stops it does not serve again, though it may be asked to stop in its start-up.
     is_stopping: AtomicBool,
 }
@@ -103,6 +114,7 @@ impl Place {
             }
             pause();
         }
+        let set_aside = leave_to_the_living(layout)?;
         io_at(&path, Note::own(Phase::Starting).write(&lock))?;
         let install_file = layout.install_file();
         let install = io_at(&install_file, read_or_mint(&install_file))?;
@@ -110,6 +122,7 @@ impl Place {
             lock,
             layout: layout.clone(),
             install,
+            set_aside,
             is_stopping: AtomicBool::new(false),
         })
     }
@@ -117,6 +130,11 @@ impl Place {
     /// The install's id.
     pub fn install(&self) -> &str {
         &self.install
+    }
+
+    /// Where a discovery file was put that was left here and could not be read.
+    pub fn set_aside(&self) -> Option<&Path> {
+        self.set_aside.as_deref()
     }
 
     /// The bearer token of this home; made at the first start.
@@ -172,6 +190,7 @@ impl Discovery {
         Self {
             instance: format!("{pid}-{}", started_at.0),
             pid,
+            process: ProcessIdentity::own().ok(),
             started_at,
             boot_id: boot_id().map(|id| id.0).unwrap_or_default(),
             host: host_name(),
@@ -188,6 +207,45 @@ impl Discovery {
         let bytes = std::fs::read(layout.instance_file()).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
+}
+
+/// Refuses a home whose last worker still lives. A discovery file that cannot be read tells nothing
+/// about that; it is kept aside, and where is the answer.
+fn leave_to_the_living(layout: &Layout) -> Result<Option<PathBuf>, ClaimError> {
+    let path = layout.instance_file();
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ClaimError::Io { path, source }),
+    };
+    let Ok(left) = serde_json::from_slice::<Discovery>(&bytes) else {
+        let aside = io_at(&path, keep_aside(layout, &path))?;
+        tracing::warn!(aside = %aside.display(), "the discovery file could not be read");
+        return Ok(Some(aside));
+    };
+    // Of another host nothing can be told; its lock, over a shared disk, neither: such disks are
+    // refused.
+    let is_here = left.host == host_name();
+    let process = left.process.filter(|process| {
+        is_here && process.pid != std::process::id() && process.check() == Standing::Alive
+    });
+    match process {
+        Some(process) => Err(ClaimError::Lives(process.pid)),
+        None => Ok(None),
+    }
+}
+
+/// Moves a file into `set-aside/`, under a name that no other one has.
+fn keep_aside(layout: &Layout, path: &Path) -> io::Result<PathBuf> {
+    let dir = layout.set_aside_dir();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = dir.join(format!("{name}.{}", Uuid::now_v7().simple()));
+    std::fs::rename(path, &aside)?;
+    Ok(aside)
 }
 
 /// The id of the install in a home; `None`: none was made yet, or it cannot be read. Makes nothing.

@@ -35,6 +35,7 @@ pub mod set_aside;
 pub mod spool;
 pub mod spool_intake;
 pub mod state;
+pub mod takeover;
 pub mod upkeep;
 pub mod wire;
 pub mod words;

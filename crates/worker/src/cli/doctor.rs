@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::doctor::{Listening, Problems, Report, SessionReport, Verdict, examine_files};
 use crate::errors::chain;
 use crate::occupant::{Occupant, Phase};
+use crate::takeover::{Item, ItemOutcome, Predecessor, PredecessorEnd, TakeOverReport};
 use crate::words::counted;
 
 pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliError> {
@@ -145,6 +146,9 @@ fn show(global: &Global, report: &Report) {
         };
         println!("listens   {}, {tcp}", discovery.socket.display());
     }
+    if let Some(takeover) = &report.takeover {
+        show_takeover(takeover);
+    }
     if let Some(store) = &report.store {
         let info = &store.info;
         let pragma = |name: &str| {
@@ -223,6 +227,36 @@ fn show(global: &Global, report: &Report) {
             bytes(rejected.bytes),
             clean(&rejected.path.display().to_string())
         );
+    }
+}
+
+/// Silent after a worker that stopped in order and left nothing.
+fn show_takeover(takeover: &TakeOverReport) {
+    let died = takeover.died.first();
+    if died.is_none() && takeover.items.is_empty() {
+        return;
+    }
+    let how = |earlier: &Predecessor| {
+        let end = match earlier.end {
+            PredecessorEnd::Stopped => "stopped".to_owned(),
+            PredecessorEnd::Died => "died".to_owned(),
+            PredecessorEnd::OtherHost => format!("on host {}: not looked at", earlier.host),
+            PredecessorEnd::Unverifiable => "of unknown end".to_owned(),
+        };
+        format!("worker {} ({end})", earlier.instance)
+    };
+    let from = died.or(takeover.predecessor.as_ref());
+    let from = from.map_or_else(|| "an unknown worker".to_owned(), how);
+    let preserved = |item: &&Item| item.outcome == ItemOutcome::PreservedWithWarning;
+    let kept = takeover.items.iter().filter(preserved).count();
+    println!(
+        "took over from {from}: {} in work given back; {} cleaned, {kept} preserved",
+        counted(takeover.claims_pending + takeover.claims_dead, "message"),
+        takeover.items.len() - kept,
+    );
+    for item in takeover.items.iter().filter(preserved) {
+        let (id, warning) = (clean(&item.id), item.warning.as_deref().unwrap_or_default());
+        println!("  preserved {:?} {id} {}", item.kind, clean(warning));
     }
 }
 

@@ -50,7 +50,12 @@ impl Doctor {
         let now = api.context.clock.now();
         let store = api.context.store.as_ref();
         let (swept_at, sweep) = api.processes.swept().unzip();
+        let takeover = match api.takeover.get() {
+            Some(takeover) => Some(takeover.report(store, sweep.as_ref()).await),
+            None => None,
+        };
         let mut report = Report {
+            takeover,
             instance: Some(InstanceReport {
                 discovery: self.discovery.clone(),
                 generation: api.context.generation.0,
@@ -139,6 +144,7 @@ fn empty(at: Timestamp) -> Report {
         generators: None,
         spawns: Vec::new(),
         sweep: None,
+        takeover: None,
         processes: None,
         spool: SpoolReport::default(),
         search: None,

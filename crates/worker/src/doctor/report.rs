@@ -15,6 +15,7 @@ use crate::generator::About;
 use crate::instance::Discovery;
 use crate::occupant::Occupant;
 use crate::sessions::Activity;
+use crate::takeover::TakeOverReport;
 use crate::upkeep::UpkeepStatus;
 
 /// Everything the doctor found.
@@ -43,6 +44,9 @@ pub struct Report {
     /// What this start found of processes of earlier ones; `null`: it is still ending them, or no
     /// worker is running.
     pub sweep: Option<SweepReport>,
+    /// What this start took over from those before it; `null`: it has not looked yet, or no worker is
+    /// running.
+    pub takeover: Option<TakeOverReport>,
     /// Whether the processes that run and the records of them agree; `null`: no worker has been
     /// here yet, it is just starting or stopping, or `problems` says why it cannot be told.
     pub processes: Option<ProcessesReport>,

@@ -24,6 +24,7 @@ pub(super) fn running(uptime_ms: u64) -> Report {
     let discovery = Discovery {
         instance: "1-1".to_owned(),
         pid: 1,
+        process: None,
         started_at: NOW,
         boot_id: String::new(),
         host: String::new(),
@@ -53,6 +54,7 @@ pub(super) fn running(uptime_ms: u64) -> Report {
         generators: Some(GeneratorsReport::default()),
         spawns: Vec::new(),
         sweep: Some(SweepReport::default()),
+        takeover: None,
         processes: None,
         spool: SpoolReport::default(),
         search: Some(SearchReport {

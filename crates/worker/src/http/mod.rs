@@ -16,8 +16,8 @@ mod output;
 mod search;
 mod sessions;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -38,6 +38,7 @@ use crate::processes::SessionProcesses;
 use crate::search::{Indexer, SearchIndex};
 use crate::sessions::{Context, Sessions};
 use crate::state::StateDb;
+use crate::takeover::TakeOver;
 use crate::upkeep::Upkeep;
 
 /// What the handlers work with.
@@ -60,6 +61,8 @@ pub struct Api {
     pub processes: SessionProcesses,
     /// Examines everything.
     pub doctor: Doctor,
+    /// What this start has taken over; not set before it has.
+    pub takeover: OnceLock<TakeOver>,
     /// Cancelled to stop the worker.
     pub stop: CancellationToken,
     /// Set once start-up has done everything that work depends on.

@@ -1,18 +1,26 @@
-//! The schema of `state.db`, in the order in which it came about. Added to, never edited.
+//! The schema of `state.db`, by number. Added to, never edited.
 
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const MIGRATIONS: [(&str, &str); 1] = [(
-    "search",
-    include_str!("../../migrations/state/0001_search.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "search",
+        include_str!("../../migrations/state/0001_search.sql"),
+    ),
+    (
+        6,
+        "instances",
+        include_str!("../../migrations/state/0006_instances.sql"),
+    ),
+];
 
 /// Brings a file up to date.
 pub(super) fn migrator() -> Migrator {
-    let migrations = (1..).zip(MIGRATIONS).map(|(version, (name, sql))| {
+    let migrations = MIGRATIONS.map(|(version, name, sql)| {
         let sql = sql.into_sql_str();
         Migration::new(version, name.into(), MigrationType::Simple, sql, false)
     });
-    Migrator::with_migrations(migrations.collect())
+    Migrator::with_migrations(migrations.into())
 }

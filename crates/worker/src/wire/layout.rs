@@ -102,6 +102,11 @@ impl Layout {
         self.root.join("rejected")
     }
 
+    /// Files that lay where others belong, and could not be read.
+    pub fn set_aside_dir(&self) -> PathBuf {
+        self.root.join("set-aside")
+    }
+
     /// One byte for each event that a hook under our own tag dropped.
     pub fn dropped_file(&self) -> PathBuf {
         self.root.join("dropped")

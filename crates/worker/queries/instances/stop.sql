@@ -1,0 +1,1 @@
+UPDATE instances SET stopped_at = ?2 WHERE generation = ?1;
