@@ -256,6 +256,7 @@ fn spool_that_is_not_taken_in_is_never_green() {
         event_id: &EventId::mint().to_string(),
         fired_at_ms: now_ms() - 60_000,
         agent: "claude-code",
+        agent_process: None,
         payload: payload::prompt("s", "hello").as_bytes(),
     });
     home.hook("claude-code", payload::prompt("s", "later"))

@@ -253,6 +253,7 @@ fn spooled_event_from_a_time_to_come_is_of_now() {
         event_id: "01900000-0000-7000-8000-000000000001",
         fired_at_ms,
         agent: AGENT,
+        agent_process: None,
         payload: payload::prompt("s", "hello").as_bytes(),
     });
     let file = home.layout().spool_dir().join("claude-code-s.spool");

@@ -68,6 +68,7 @@ fn damaged_spools_of_recordings_are_accounted_for() {
                 event_id: "01900000-0000-7000-8000-000000000001",
                 fired_at_ms,
                 agent: "claude-code",
+                agent_process: None,
                 payload,
             })
         });

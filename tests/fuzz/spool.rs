@@ -196,6 +196,7 @@ fn event((number, payload): (usize, &[u8])) -> Frame {
             .expect("a UUID"),
         fired_at_ms: i64::from_le_bytes(fired_at),
         agent: agents[number % agents.len()].to_owned(),
+        agent_process: (number % 2 == 0).then(|| format!("pid={number} \u{e9}: ")),
         payload: payload.to_owned(),
     }
 }
@@ -206,6 +207,7 @@ fn encoded(event: &Frame) -> Vec<u8> {
         event_id: &event_id,
         fired_at_ms: event.fired_at_ms,
         agent: &event.agent,
+        agent_process: event.agent_process.as_deref(),
         payload: &event.payload,
     };
     let bytes = frame::encode(&frame);

@@ -238,6 +238,7 @@ mod tests {
             event_id: "01900000-0000-7000-8000-000000000001",
             fired_at_ms: 7,
             agent: "codex",
+            agent_process: None,
             payload: payload.as_bytes(),
         })
     }

@@ -32,6 +32,8 @@ pub struct Frame {
     pub fired_at_ms: i64,
     /// Whose hook it was.
     pub agent: String,
+    /// Which process the agent is, as the hook told it, unread.
+    pub agent_process: Option<String>,
     /// What the agent wrote, unchanged.
     pub payload: Vec<u8>,
 }
@@ -203,6 +205,7 @@ fn own(frame: &frame::Frame<'_>, raw: &[u8]) -> Entry {
             event_id,
             fired_at_ms: frame.fired_at_ms,
             agent: frame.agent.to_owned(),
+            agent_process: frame.agent_process.map(str::to_owned),
             payload: frame.payload.to_vec(),
         }),
         Err(_) => Entry::Corrupt(raw.to_vec()),
@@ -252,6 +255,7 @@ mod tests {
             event_id: "01900000-0000-7000-8000-000000000001",
             fired_at_ms: 7,
             agent: "codex",
+            agent_process: None,
             payload,
         })
     }

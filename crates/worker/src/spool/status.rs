@@ -91,6 +91,7 @@ mod tests {
                 event_id: "x",
                 fired_at_ms,
                 agent: "codex",
+                agent_process: None,
                 payload: &[b' '; 10_000],
             });
             fs::write(layout.spool_dir().join(name), bytes).expect("write");

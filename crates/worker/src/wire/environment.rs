@@ -15,6 +15,12 @@ pub const TAG: &str = "SESSIOND_TAG";
 /// Number of the descriptor that holds the start lock, for the worker to take over.
 pub const START_LOCK_FD: &str = "SESSIOND_START_LOCK_FD";
 
+/// Names the agent's process to a hook whose ancestors do not tell; `0`: it is not known.
+pub const AGENT_PID: &str = "SESSIOND_AGENT_PID";
+
+/// Names the agent's process; set by Claude Code for its hooks.
+pub const CLAUDE_PID: &str = "CLAUDE_PID";
+
 /// Set to `1`, hooks never start a worker.
 pub const NO_START: &str = "SESSIOND_NO_START";
 
@@ -29,7 +35,7 @@ pub const SPOOL_MAX_BYTES: &str = "SESSIOND_SPOOL_MAX_BYTES";
 
 const NAMES: [&str; 7] = ["HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR"];
 const PREFIXES: [&str; 3] = ["LC_", "XDG_", "SESSIOND_"];
-const NEVER: [&str; 2] = [TAG, START_LOCK_FD];
+const NEVER: [&str; 3] = [TAG, START_LOCK_FD, AGENT_PID];
 
 /// The variables of `vars` that a worker may have, with `path` as its `PATH`.
 pub fn clean(
@@ -63,6 +69,8 @@ mod tests {
             ("SESSIOND_HOME", "/home/user/s"),
             ("SESSIOND_TAG", "a:1:b:c"),
             ("SESSIOND_START_LOCK_FD", "9"),
+            ("SESSIOND_AGENT_PID", "9"),
+            ("CLAUDE_PID", "9"),
             ("PATH", "/project/bin"),
             ("ANTHROPIC_API_KEY", "secret"),
             ("HOMEBREW_TOKEN", "secret"),

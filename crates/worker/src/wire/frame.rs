@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! magic and version, 4 bytes | body length, u32 | CRC-32 of the body, u32 | body
-//! body: "event: <uuid>\nfired_at: <unix ms>\nagent: <name>\n\n" and the input's raw bytes
+//! body: "event: <uuid>\nfired_at: <unix ms>\nagent: <name>\n[process: <which>\n]\n" and the input's
+//!       raw bytes
 //! ```
 //! Numbers are little-endian. A writer adds a frame with one write under the file's lock, so a
 //! half-written one can only be a dead writer's: the last of the file, or damage that a later
@@ -30,6 +31,9 @@ pub struct Frame<'a> {
     pub fired_at_ms: i64,
     /// Whose hook it was; one line.
     pub agent: &'a str,
+    /// Which process the agent is, in the form of [`agent_process`](super::agent_process), unread;
+    /// one line.
+    pub agent_process: Option<&'a str>,
     /// What the agent wrote, unchanged.
     pub payload: &'a [u8],
 }
@@ -63,9 +67,16 @@ pub fn encode(frame: &Frame<'_>) -> Vec<u8> {
         event_id,
         fired_at_ms,
         agent,
+        agent_process,
         payload,
     } = frame;
-    let head = format!("event: {event_id}\nfired_at: {fired_at_ms}\nagent: {agent}\n\n");
+    let mut head = format!("event: {event_id}\nfired_at: {fired_at_ms}\nagent: {agent}\n");
+    if let Some(process) = agent_process {
+        head.push_str("process: ");
+        head.push_str(process);
+        head.push('\n');
+    }
+    head.push('\n');
     let length = head.len() + payload.len();
     assert!(length <= BODY_MAX_BYTES, "the input was cut before");
     let mut bytes = Vec::with_capacity(PREFIX_BYTES + length);
@@ -163,6 +174,7 @@ fn parse_body(body: &[u8]) -> Option<Frame<'_>> {
         event_id: header(head, "event")?,
         fired_at_ms: header(head, "fired_at")?.parse().ok()?,
         agent: header(head, "agent")?,
+        agent_process: header(head, "process"),
         payload,
     })
 }
@@ -189,6 +201,7 @@ mod tests {
             event_id: "01900000-0000-7000-8000-000000000000",
             fired_at_ms: 1_700_000_000_123,
             agent: "claude-code",
+            agent_process: None,
             payload,
         }
     }
@@ -196,13 +209,16 @@ mod tests {
     #[test]
     fn frame_survives_its_encoding() {
         for payload in [&b""[..], b"{}", b"\n\n\xff\0SSP\x01", &[7; 100_000]] {
-            let bytes = encode(&event(payload));
-            let wanted = Decoded::Frame {
-                frame: event(payload),
-                size: bytes.len(),
-            };
-            assert_eq!(decode(&bytes), wanted);
-            assert_eq!(peek_fired_at(&bytes), Some(1_700_000_000_123));
+            for agent_process in [None, Some("pid=2 start=3 ns=4")] {
+                let frame = Frame {
+                    agent_process,
+                    ..event(payload)
+                };
+                let bytes = encode(&frame);
+                let size = bytes.len();
+                assert_eq!(decode(&bytes), Decoded::Frame { frame, size });
+                assert_eq!(peek_fired_at(&bytes), Some(1_700_000_000_123));
+            }
         }
     }
 
@@ -211,6 +227,7 @@ mod tests {
         let body = b"event: e\nshape: round\nfired_at: 5\nagent: a\n\nrest";
         let frame = parse_body(body).expect("a frame");
         assert_eq!((frame.event_id, frame.payload), ("e", &b"rest"[..]));
+        assert_eq!(frame.agent_process, None);
     }
 
     #[test]

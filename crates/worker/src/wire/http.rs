@@ -6,6 +6,10 @@ pub const EVENT_ID_HEADER: &str = "sessiond-event-id";
 /// When the hook fired, in milliseconds since the Unix epoch.
 pub const FIRED_AT_HEADER: &str = "sessiond-fired-at";
 
+/// Which process the agent is, in the form of [`agent_process`](super::agent_process). Events whose
+/// agent cannot be told come without.
+pub const AGENT_PROCESS_HEADER: &str = "sessiond-agent-process";
+
 /// Marks a reply whose body is meant for the agent, by the value [`OUTPUT_AGENT`].
 pub const OUTPUT_HEADER: &str = "sessiond-output";
 

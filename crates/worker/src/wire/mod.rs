@@ -4,6 +4,7 @@
 //! The hook client is built without the library, so these files are compiled into both. They use
 //! `std` only.
 
+pub mod agent_process;
 pub mod crc32;
 pub mod environment;
 pub mod frame;

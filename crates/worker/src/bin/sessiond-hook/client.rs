@@ -16,8 +16,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use crate::deadline::Deadline;
 use crate::event::Event;
 use crate::wire::http::{
-    EVENT_ID_HEADER, FIRED_AT_HEADER, IS_SET_ASIDE, OUTPUT_AGENT, OUTPUT_HEADER, SET_ASIDE_HEADER,
-    hook_path,
+    AGENT_PROCESS_HEADER, EVENT_ID_HEADER, FIRED_AT_HEADER, IS_SET_ASIDE, OUTPUT_AGENT,
+    OUTPUT_HEADER, SET_ASIDE_HEADER, hook_path,
 };
 use crate::wire::limits::OUTPUT_MAX_BYTES;
 use crate::wire::socket::socket_address;
@@ -82,10 +82,16 @@ fn connect(socket: &Path) -> io::Result<UnixStream> {
 }
 
 fn send(stream: &mut UnixStream, event: &Event, deadline: &Deadline) -> io::Result<()> {
+    let process = event
+        .agent_process
+        .as_ref()
+        .map_or_else(String::new, |process| {
+            format!("{AGENT_PROCESS_HEADER}: {process}\r\n")
+        });
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: sessiond\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n{EVENT_ID_HEADER}: {}\r\n\
-         {FIRED_AT_HEADER}: {}\r\n\r\n",
+         {FIRED_AT_HEADER}: {}\r\n{process}\r\n",
         hook_path(&event.agent),
         event.payload.len(),
         event.id,

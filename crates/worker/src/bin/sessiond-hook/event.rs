@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::json;
+use crate::wire::agent_process::AgentProcess;
 
 /// One firing of a hook.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Event {
     /// The agent's own id of its session, as far as it is needed to pick a spool file.
     pub(crate) session_key: Option<String>,
     pub(crate) starts_session: bool,
+    /// Which process the agent is, if that can be told.
+    pub(crate) agent_process: Option<AgentProcess>,
     /// What the agent wrote, unchanged.
     pub(crate) payload: Vec<u8>,
 }
@@ -32,6 +35,7 @@ impl Event {
             agent: agent.to_owned(),
             session_key: found.session_key,
             starts_session,
+            agent_process: None,
             payload,
         }
     }

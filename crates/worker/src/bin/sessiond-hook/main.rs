@@ -10,6 +10,7 @@
 //!                   POST to the worker's socket -down, slow, of no use->       start one
 //! ```
 
+mod agent_process;
 mod client;
 mod deadline;
 mod detach;
@@ -50,6 +51,11 @@ Options:
   --agent NAME  whose hook this is [default: claude-code]
   --help        print this help
   --version     print the version
+
+Environment:
+  SESSIOND_AGENT_PID  the agent's process, when the hook is called through a program of your own:
+                      its session ends when that process does. 0: it is not known. Otherwise it is
+                      CLAUDE_PID, or the nearest ancestor that is no shell and runs no other program
 
 Always exits 0. When the worker cannot take the event it is kept in the spool directory, and a
 worker is started.
@@ -103,7 +109,8 @@ fn layout_outside_own_tree() -> Option<Layout> {
 fn hand_over(layout: &Layout, agent: &str, mut deadline: Deadline) {
     let fired_at_ms = event::now_ms();
     let payload = input::read(&deadline);
-    let event = Event::new(agent, fired_at_ms, payload);
+    let mut event = Event::new(agent, fired_at_ms, payload);
+    event.agent_process = agent_process::find(agent, |name| env::var_os(name));
     if event.starts_session {
         deadline.extend_to(SESSION_START_DEADLINE);
     }

@@ -11,8 +11,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::agent_process;
 use crate::deadline;
 use crate::event::Event;
+use crate::wire::agent_process::AgentProcess;
 use crate::wire::environment;
 use crate::wire::frame::{self, Frame};
 use crate::wire::layout::Layout;
@@ -35,10 +37,22 @@ pub(crate) fn has_file(layout: &Layout, event: &Event) -> bool {
 /// A limit is reached (`QuotaExceeded`), the lock is not to be had (`TimedOut`), or the disk does
 /// not take it. The file is then as it was.
 pub(crate) fn append(layout: &Layout, event: &Event, lock_wait: Duration) -> io::Result<()> {
+    // It may be read after a boot, in which the pid is another's.
+    let process = event.agent_process.as_ref().and_then(|process| {
+        let boot_id = Some(agent_process::boot_id()?);
+        Some(
+            AgentProcess {
+                boot_id,
+                ..process.clone()
+            }
+            .to_string(),
+        )
+    });
     let bytes = frame::encode(&Frame {
         event_id: &event.id,
         fired_at_ms: event.fired_at_ms,
         agent: &event.agent,
+        agent_process: process.as_deref(),
         payload: &event.payload,
     });
     let path = file_path(layout, event);
