@@ -11,6 +11,7 @@ use sessiond_queue::error::EnqueueError;
 use sessiond_queue::ids::{EventId, Timestamp};
 use sessiond_queue::types::{Effect, Enqueue, Receipt, SessionRef};
 
+use crate::agent_watch::AgentWatch;
 use crate::agents::{Agent, PayloadError, Projects, UnknownAgent, read_event};
 use crate::sessions::{Context, Sessions};
 use crate::set_aside::SetAside;
@@ -24,6 +25,8 @@ pub struct Incoming<'a> {
     pub event_id: EventId,
     /// When the hook fired, by its clock.
     pub fired_at: Timestamp,
+    /// Which process the agent is, as its hook says; unread.
+    pub agent_process: Option<&'a str>,
     /// What the agent wrote to the hook.
     pub raw: &'a [u8],
 }
@@ -115,16 +118,24 @@ pub fn enqueue_code(error: &EnqueueError) -> &'static str {
 pub struct Acceptor {
     context: Arc<Context>,
     sessions: Sessions,
+    agent_watch: AgentWatch,
     projects: Projects,
     set_aside: Arc<SetAside>,
 }
 
 impl Acceptor {
-    /// An acceptor that stores through `context` and wakes through `sessions`.
-    pub fn new(context: Arc<Context>, sessions: Sessions, set_aside: Arc<SetAside>) -> Self {
+    /// An acceptor that stores through `context`, wakes through `sessions`, and tells `agent_watch`
+    /// whose events these are.
+    pub fn new(
+        context: Arc<Context>,
+        sessions: Sessions,
+        agent_watch: AgentWatch,
+        set_aside: Arc<SetAside>,
+    ) -> Self {
         Self {
             context,
             sessions,
+            agent_watch,
             projects: Projects::default(),
             set_aside,
         }
@@ -181,6 +192,7 @@ impl Acceptor {
             // A hook's clock is this machine's; a time to come is a slip and would hold up the order.
             accepted_at: incoming.fired_at.min(now),
         };
+        let taking = self.agent_watch.taking().await;
         let receipt = self.context.store.enqueue(enqueue, now).await?;
         // A duplicate had its effect when it came first; but that it comes again may mean that
         // whoever took it in was cut off before the wake-up.
@@ -189,6 +201,14 @@ impl Acceptor {
             false => &event.effect,
         };
         self.sessions.wake(receipt.session, effect).await;
+        match (&event.effect, incoming.agent_process) {
+            // When it comes again, the session may have been resumed since.
+            (Effect::End { .. }, _) if receipt.duplicate => {}
+            (Effect::End { .. }, _) => self.agent_watch.left(receipt.session).await,
+            (_, Some(named)) => self.agent_watch.seen(receipt.session, named).await,
+            (_, None) => {}
+        }
+        drop(taking);
         let context = project
             .filter(|_| event.wants_context)
             .map(|project| ContextWanted { agent, project });

@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::Acceptor;
 use crate::admission::Admission;
+use crate::agent_watch::AgentWatch;
+use crate::belongings::SessionBelongings;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::{Doctor, Listening};
@@ -40,7 +42,7 @@ use crate::instance::{ClaimError, Discovery, Place};
 use crate::launch::adopt_start_lock;
 use crate::processes::SessionProcesses;
 use crate::search::{Indexer, SearchError, SearchIndex};
-use crate::sessions::{Context, NoBelongings, ResultIndex, Sessions};
+use crate::sessions::{Context, ResultIndex, Sessions};
 use crate::set_aside::SetAside;
 use crate::spool_intake::SpoolIntake;
 use crate::state::{OpenStateError, StateDb, StateError};
@@ -135,6 +137,15 @@ pub async fn run(
     let (indexer, indexing) =
         Indexer::start(search.clone(), Arc::clone(&store), stop_behind.clone());
     let processes = SessionProcesses::open(&layout, place.install(), generation.0, &settings)?;
+    let events = Events::default();
+    let (agent_watch, agent_keeper) = AgentWatch::new(state.clone(), events.clone());
+    if let Err(error) = agent_watch.load().await {
+        let error = chain(&error);
+        tracing::error!(
+            error,
+            "who the agents of earlier sessions were is not known"
+        );
+    }
     let context = Arc::new(Context {
         store: Arc::clone(&store),
         generation,
@@ -144,8 +155,10 @@ pub async fn run(
         admission: Admission::new(&settings.generator),
         processes: Arc::new(processes.clone()),
         index: Arc::new(Index(indexer.clone())),
-        belongings: Arc::new(NoBelongings),
-        events: Events::default(),
+        belongings: Arc::new(SessionBelongings {
+            agent_watch: agent_watch.clone(),
+        }),
+        events,
         started,
     });
     let sessions = Sessions::start(Arc::clone(&context));
@@ -153,6 +166,7 @@ pub async fn run(
     let acceptor = Arc::new(Acceptor::new(
         Arc::clone(&context),
         sessions.clone(),
+        agent_watch.clone(),
         Arc::clone(&set_aside),
     ));
     let (upkeep, keep_up) = Upkeep::new(upkeep::Parts {
@@ -167,6 +181,7 @@ pub async fn run(
         context: Arc::clone(&context),
         sessions: sessions.clone(),
         acceptor: Arc::clone(&acceptor),
+        agent_watch,
         state: state.clone(),
         search,
         indexer,
@@ -215,6 +230,8 @@ pub async fn run(
     let _set_already = api.takeover.set(takeover);
     let intake = SpoolIntake::start(layout.clone(), acceptor, set_aside, stop.clone()).await;
     let resumed = sessions.resume().await?;
+    let keeping = agent_keeper.run(Arc::clone(&store), sessions.clone(), stop_behind.clone());
+    let keeping = tokio::spawn(keeping);
     tracing::info!(resumed, start_ms = context.uptime_ms(), "worker ready");
     api.ready.store(true, Ordering::Release);
     let upkeep = tokio::spawn(keep_up);
@@ -242,6 +259,7 @@ pub async fn run(
     within(deadline, "sessions", sessions.shutdown(deadline)).await;
     within(deadline, "spool", intake.finished()).await;
     stop_behind.cancel();
+    within(deadline, "agent watch", finish(keeping)).await;
     within(deadline, "indexer", finish(indexing)).await;
     within(deadline, "upkeep", finish(upkeep)).await;
     if outcome.is_ok()

@@ -11,7 +11,9 @@
 
 pub mod accept;
 pub mod admission;
+pub mod agent_watch;
 pub mod agents;
+pub mod belongings;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -126,6 +126,7 @@ impl Mouth {
             agent: &frame.agent,
             event_id: frame.event_id,
             fired_at: Timestamp(frame.fired_at_ms),
+            agent_process: frame.agent_process.as_deref(),
             raw: &frame.payload,
         };
         match self.acceptor.accept(incoming).await {

@@ -194,6 +194,14 @@ fn show(global: &Global, report: &Report) {
     if let Some(search) = &report.search {
         println!("search    {} behind", counted(search.behind, "result"));
     }
+    if let Some(agents) = &report.agents {
+        println!(
+            "agents    {} watched, {} have ended; {} without a known one",
+            agents.watched,
+            agents.gone,
+            counted(agents.unknown_sessions, "open session")
+        );
+    }
     let spool = &report.spool;
     println!(
         "spool     {}, {}; {} lost, {} set aside, {} of our own agents dropped",

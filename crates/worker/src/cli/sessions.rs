@@ -92,7 +92,9 @@ struct Shown {
     live: Option<Live>,
     generator: Option<About>,
     waiting: Option<String>,
-    /// Only of a session that is shown by itself.
+    /// This and the next one only of a session that is shown by itself.
+    #[serde(default)]
+    agents: Vec<u32>,
     #[serde(default)]
     processes: Vec<SpawnReport>,
 }
@@ -181,6 +183,7 @@ async fn show_session(global: &Global, name: &str) -> Result<(), CliError> {
     }
     let shown: Shown = serde_json::from_value(answer).map_err(anyhow::Error::new)?;
     let session = &shown.session;
+    let agents: Vec<String> = shown.agents.iter().map(u32::to_string).collect();
     let rows = [
         ("session", format!("{}:{}", session.agent, session.key)),
         ("id", session.id.to_string()),
@@ -198,6 +201,10 @@ async fn show_session(global: &Global, name: &str) -> Result<(), CliError> {
         ),
         ("created", clock_time(session.created_at)),
         ("active", format!("{} ago", ago(session.active_at))),
+        (
+            "agent pids",
+            or_dash((!agents.is_empty()).then(|| agents.join(", "))),
+        ),
         ("pending", session.pending.to_string()),
         ("dead", session.dead.to_string()),
         ("failures", session.consecutive_failures.to_string()),

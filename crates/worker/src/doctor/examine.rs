@@ -146,6 +146,7 @@ fn empty(at: Timestamp) -> Report {
         sweep: None,
         takeover: None,
         processes: None,
+        agents: None,
         spool: SpoolReport::default(),
         search: None,
         upkeep: None,
@@ -182,6 +183,7 @@ async fn examine_store(
     report.store = Some(StoreReport { info, free_bytes });
     let stats = store.stats().await?;
     let age = |at: Timestamp| u64::try_from(report.at.since(at).as_millis()).unwrap_or(u64::MAX);
+    report.agents = worker.map(|api| api.agent_watch.report(stats.sessions.open));
     report.queue = Some(QueueReport {
         stats,
         oldest_age_ms: stats.oldest_pending_at.map(age),

@@ -11,6 +11,7 @@ use sessiond_supervisor::{
 };
 
 use crate::admission::{BreakerStatus, OverBudget, SlotCounts};
+use crate::agent_watch::AgentsReport;
 use crate::generator::About;
 use crate::instance::Discovery;
 use crate::occupant::Occupant;
@@ -50,6 +51,8 @@ pub struct Report {
     /// Whether the processes that run and the records of them agree; `null`: no worker has been
     /// here yet, it is just starting or stopping, or `problems` says why it cannot be told.
     pub processes: Option<ProcessesReport>,
+    /// Whose agents are watched; `null`: no worker is running.
+    pub agents: Option<AgentsReport>,
     /// What hooks left because they could not hand it over.
     pub spool: SpoolReport,
     /// The search index.

@@ -56,6 +56,7 @@ pub(super) fn running(uptime_ms: u64) -> Report {
         sweep: Some(SweepReport::default()),
         takeover: None,
         processes: None,
+        agents: None,
         spool: SpoolReport::default(),
         search: Some(SearchReport {
             behind: 0,

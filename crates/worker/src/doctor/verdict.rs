@@ -4,9 +4,10 @@
 //! known reason, or have arrived a moment ago.
 //!
 //! Here the worker as a whole is judged; `sessions` judges each session, `alike` tells of
-//! those in the same trouble at once, `generators` what keeps several of them from their work,
+//! those in the same trouble at once, `agents` of whose end will not be noticed, `generators` what keeps several of them from their work,
 //! `processes` what runs for them.
 
+mod agents;
 mod alike;
 mod generators;
 mod processes;
@@ -38,6 +39,7 @@ pub(super) fn judge(report: &mut Report) {
     store(report, &mut findings);
     queue(report, &mut findings);
     search(report, &mut findings);
+    agents::judge(report, &mut findings);
     generators::judge(report, &mut findings);
     processes::judge(report, &mut findings);
     // Before the list of sessions is cut: it tells which of them is full.

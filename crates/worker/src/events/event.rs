@@ -24,4 +24,20 @@ pub enum Event {
     /// A session was seen for the first time.
     #[serde(rename = "session.created")]
     SessionCreated,
+    /// An event of the session was the first to name this process as its agent.
+    #[serde(rename = "agent.seen")]
+    AgentSeen {
+        /// The process.
+        pid: u32,
+    },
+    /// An agent of the session has ended without saying so.
+    #[serde(rename = "agent.gone")]
+    AgentGone {
+        /// The process.
+        pid: u32,
+        /// Other agents of the session.
+        others: usize,
+        /// Whether the session drains because of it.
+        drains: bool,
+    },
 }

@@ -20,7 +20,8 @@ use crate::accept::{AcceptError, ContextWanted, Incoming};
 use crate::agents::context_output;
 use crate::sessions::SessionEvent;
 use crate::wire::http::{
-    EVENT_ID_HEADER, FIRED_AT_HEADER, IS_SET_ASIDE, OUTPUT_AGENT, OUTPUT_HEADER, SET_ASIDE_HEADER,
+    AGENT_PROCESS_HEADER, EVENT_ID_HEADER, FIRED_AT_HEADER, IS_SET_ASIDE, OUTPUT_AGENT,
+    OUTPUT_HEADER, SET_ASIDE_HEADER,
 };
 
 /// Sessions of a project that are looked at for one that is just closing.
@@ -38,10 +39,14 @@ pub(super) async fn post(
     let event_id = header_value(&headers, EVENT_ID_HEADER)?.unwrap_or_else(EventId::mint);
     let fired_at =
         header_value(&headers, FIRED_AT_HEADER)?.map_or_else(|| api.context.clock.now(), Timestamp);
+    // What is no text is no process either: the watch counts it.
+    let agent_process = headers.get(AGENT_PROCESS_HEADER);
+    let agent_process = agent_process.map(|value| String::from_utf8_lossy(value.as_bytes()));
     let incoming = Incoming {
         agent: &agent,
         event_id,
         fired_at,
+        agent_process: agent_process.as_deref(),
         raw: &raw,
     };
     let accepted = match api.acceptor.accept(incoming).await {

@@ -33,6 +33,7 @@ pub use guard::Guard;
 pub use listen::{BindError, Listeners, PeerChecked};
 
 use crate::accept::Acceptor;
+use crate::agent_watch::AgentWatch;
 use crate::doctor::Doctor;
 use crate::processes::SessionProcesses;
 use crate::search::{Indexer, SearchIndex};
@@ -49,6 +50,8 @@ pub struct Api {
     pub sessions: Sessions,
     /// Takes events in.
     pub acceptor: Arc<Acceptor>,
+    /// Knows whose agents live.
+    pub agent_watch: AgentWatch,
     /// What is not the queue's.
     pub state: StateDb,
     /// Finds results.

@@ -53,6 +53,8 @@ pub(super) struct Shown {
 pub(super) struct Detailed {
     #[serde(flatten)]
     shown: Shown,
+    /// The processes of its agent that live, as far as is known; empty: it is not known.
+    agents: Vec<u32>,
     /// Its programs, each with its tree.
     processes: Vec<SpawnReport>,
 }
@@ -140,6 +142,7 @@ pub(super) async fn show(
     let live = api.sessions.live().await;
     let now = api.context.clock.now();
     Json(Detailed {
+        agents: api.agent_watch.pids(session.id),
         processes: spawns(&api.processes, Some(session.id), now).await,
         shown: Shown::new(&api, session, &live),
     })

@@ -46,7 +46,7 @@ use futures::future::BoxFuture;
 use sessiond_queue::error::{SessionError, StoreError};
 use sessiond_queue::ids::{Generation, SessionId, Timestamp};
 use sessiond_queue::store::Store;
-use sessiond_queue::types::{CloseDepth, Effect, Message, Session, SessionFilter};
+use sessiond_queue::types::{CloseDepth, Effect, Life, Message, Session, SessionFilter};
 use sessiond_supervisor::Stopped;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
@@ -282,6 +282,28 @@ impl Sessions {
         };
         self.send(dispatcher::Command::Close(request)).await;
         answer.await.unwrap_or(Err(CloseError::Stopping))
+    }
+
+    /// The agent of a session has gone without saying so: the session drains as if it had. Answers
+    /// whether it does because of this.
+    ///
+    /// # Errors
+    /// The session does not exist, or the store failed.
+    pub async fn agent_gone(&self, session: SessionId) -> Result<bool, SessionError> {
+        let store = &self.context.store;
+        let row = store.session(session).await?;
+        let row = row.ok_or(SessionError::Unknown(session))?;
+        if row.life == Life::Ended || row.drain_until.is_some() {
+            return Ok(false);
+        }
+        let now = self.context.clock.now();
+        let drain_max = Duration::from_millis(self.context.settings.session.drain_max_ms);
+        let until = now.after(drain_max);
+        // Of one that is closing, it takes back that somebody has come since.
+        store.begin_drain(session, until, now).await?;
+        self.send(dispatcher::Command::Drain { session, until })
+            .await;
+        Ok(row.life == Life::Open)
     }
 
     /// Tells that a message was cancelled: work on it is abandoned, and what stood behind it may be

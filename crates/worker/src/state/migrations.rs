@@ -3,11 +3,16 @@
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (
         1,
         "search",
         include_str!("../../migrations/state/0001_search.sql"),
+    ),
+    (
+        4,
+        "agents",
+        include_str!("../../migrations/state/0004_agents.sql"),
     ),
     (
         6,

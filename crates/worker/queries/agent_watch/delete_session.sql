@@ -1,0 +1,2 @@
+-- A session has ended.
+DELETE FROM agent_processes WHERE session = ?1
