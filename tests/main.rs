@@ -3,6 +3,8 @@
 
 pub mod support;
 
+#[cfg(target_os = "linux")]
+mod agent_watch;
 mod bad_input;
 mod cli;
 mod detached;
