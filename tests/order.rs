@@ -106,6 +106,7 @@ fn firing_delivered_twice_is_one_event() {
         second,
         Receipt {
             duplicate: true,
+            session_created: false,
             ..first
         }
     );
@@ -132,6 +133,7 @@ fn firing_delivered_again_after_a_restart_is_one_event() {
         second,
         Receipt {
             duplicate: true,
+            session_created: false,
             ..first
         }
     );
@@ -149,6 +151,7 @@ fn tool_event_under_a_new_firing_is_a_duplicate_unless_it_is_a_subagents() {
         second,
         Receipt {
             duplicate: true,
+            session_created: false,
             ..first
         }
     );

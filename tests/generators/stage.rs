@@ -65,6 +65,7 @@ impl Stage {
             children_max: 1000,
             spawns_per_s_max: u32::MAX,
             on_step: None,
+            observer: None,
         });
         let store = SqliteStore::open(home.layout().queue_db(), Limits::default()).await;
         let store: Arc<dyn Store> = Arc::new(store.expect("a queue"));

@@ -51,6 +51,7 @@ impl Bench {
             children_max: 1000,
             spawns_per_s_max: u32::MAX,
             on_step: None,
+            observer: None,
         };
         change(&mut settings);
         Self {

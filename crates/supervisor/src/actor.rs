@@ -19,6 +19,7 @@ use crate::errors::chain;
 use crate::follow::Ended;
 use crate::identity::{ProcessIdentity, Standing};
 use crate::observe::parent;
+use crate::observer::Life;
 use crate::pipe::{FarEnd, PipeReader};
 use crate::registry::SpawnRecord;
 use crate::report::Stopped;
@@ -150,6 +151,11 @@ impl SpawnActor {
                     state.pid = Some(pid);
                     state.stage = Stage::Running;
                 });
+                self.inner.tell(Life::Spawned {
+                    tag: &self.spawn.tag,
+                    command: &self.spawn.command,
+                    pid,
+                });
                 let (answer, output) = match pipes {
                     Ok((stdout, stderr)) => {
                         let output = Output {
@@ -242,6 +248,10 @@ impl SpawnActor {
         for left in &stopped.unkillable {
             tracing::error!(spawn.tag = %self.spawn.tag, "could not be ended: {left}");
         }
+        self.inner.tell(Life::Reaped {
+            tag: &self.spawn.tag,
+            stopped: &stopped,
+        });
         self.spawn.change(|state| state.stopped = Some(stopped));
     }
 

@@ -94,6 +94,7 @@
 //! - `spawn`: what is known of one spawn, and the table of all
 //! - `actor`: the one owner of a spawn, from its intent to its end; `pace`: when it may begin,
 //!   `recorder`: what it leaves on disk, `follow`: its talk with a shim, `patience`: how long it waits
+//! - [`observer`]: who is told of each beginning and end
 //! - `spawn_error`: why there is no child; `counters`: what is counted
 //! - `shim`: starts a shim and talks with it; [`control`]: in these words
 //! - `pipe`, `lines`: reading a child; `capture`, `output_file`: keeping what was read
@@ -138,6 +139,7 @@ mod lines;
 #[cfg(target_os = "linux")]
 mod living;
 mod observe;
+pub mod observer;
 mod output_file;
 mod pace;
 mod patience;
@@ -166,6 +168,7 @@ pub use control::Exit;
 pub use exit_watch::{ExitWatch, WatchError};
 pub use identity::{Doubt, IdentityError, ProcessIdentity, Standing};
 pub use inspect::{Fix, Headroom, Inspection, StaleRecord, Stray, UnreadableRecord};
+pub use observer::{Life, Observer};
 pub use registry::{Listing, OpenError, PutError, Registry, RemoveError, SpawnRecord};
 pub use report::{
     Counts, SpawnInfo, StopEnd, StopReport, Stopped, StreamInfo, SweepReport, TreeProcess,

@@ -18,6 +18,7 @@ use crate::counters::Counters;
 use crate::errors::chain;
 use crate::fix;
 use crate::inspect::{self, Fix, Inspection};
+use crate::observer::{Life, Observer};
 use crate::output_file::OutputFile;
 use crate::pace::Pace;
 use crate::recorder::Recorder;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub spawns_per_s_max: u32,
     /// Called at each step of each spawn's life, by rehearsals.
     pub on_step: Option<StepHook>,
+    /// Told of each child's beginning and end.
+    pub observer: Option<Observer>,
 }
 
 /// The supervisor; clones are the same one.
@@ -307,6 +310,12 @@ impl Inner {
     pub(crate) fn step(&self, step: Step, tag: &Tag) {
         if let Some(hook) = &self.settings.on_step {
             hook.call(step, tag);
+        }
+    }
+
+    pub(crate) fn tell(&self, life: Life<'_>) {
+        if let Some(observer) = &self.settings.observer {
+            observer.tell(life);
         }
     }
 

@@ -13,6 +13,7 @@ use sessiond_queue::types::{Effect, Enqueue, Receipt, SessionRef};
 
 use crate::agent_watch::AgentWatch;
 use crate::agents::{Agent, PayloadError, Projects, UnknownAgent, read_event};
+use crate::events::{Event, Events, Who};
 use crate::sessions::{Context, Sessions};
 use crate::set_aside::SetAside;
 
@@ -114,6 +115,19 @@ pub fn enqueue_code(error: &EnqueueError) -> &'static str {
     }
 }
 
+/// Tells that an event is on disk, unless it was before.
+pub(crate) fn tell_accepted(events: &Events, receipt: &Receipt, kind: &str) {
+    if receipt.duplicate {
+        return;
+    }
+    let accepted = Event::MessageAccepted {
+        message: receipt.message,
+        seq: receipt.seq,
+        kind: kind.into(),
+    };
+    events.emit(Some(receipt.session), accepted);
+}
+
 /// Takes events in.
 pub struct Acceptor {
     context: Arc<Context>,
@@ -176,6 +190,7 @@ impl Acceptor {
         let now = self.context.clock.now();
         let event = read_event(agent, incoming.raw, now, drain_max)?;
         let project = event.cwd.as_deref().map(|cwd| self.projects.of(cwd));
+        let key = event.session_key.clone();
         let enqueue = Enqueue {
             event_id: incoming.event_id,
             session: SessionRef::Key {
@@ -194,6 +209,16 @@ impl Acceptor {
         };
         let taking = self.agent_watch.taking().await;
         let receipt = self.context.store.enqueue(enqueue, now).await?;
+        let events = &self.context.events;
+        if receipt.session_created {
+            let who = Box::new(Who {
+                agent: agent.as_str().to_owned(),
+                key,
+                project: project.clone(),
+            });
+            events.emit(Some(receipt.session), Event::SessionCreated { who });
+        }
+        tell_accepted(events, &receipt, &event.kind);
         // A duplicate had its effect when it came first; but that it comes again may mean that
         // whoever took it in was cut off before the wake-up.
         let effect = match receipt.duplicate {

@@ -31,9 +31,9 @@ use crate::agent_watch::AgentWatch;
 use crate::belongings::SessionBelongings;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::doctor::{Doctor, Listening};
+use crate::doctor::{Doctor, Listening, ToldVerdict, follow_the_verdict};
 use crate::errors::chain;
-use crate::events::Events;
+use crate::events::{self, Event, Events, Feed};
 use crate::generator::{
     DigestFactory, GeneratorFactory, ProgramFactory, ProgramSettings, RehearsalFactory,
 };
@@ -136,8 +136,18 @@ pub async fn run(
 
     let (indexer, indexing) =
         Indexer::start(search.clone(), Arc::clone(&store), stop_behind.clone());
-    let processes = SessionProcesses::open(&layout, place.install(), generation.0, &settings)?;
-    let events = Events::default();
+    let events = Events::new(generation, settings.events.memory_max);
+    let processes =
+        SessionProcesses::open(&layout, place.install(), generation.0, &settings, &events)?;
+    let (feed, telling) = Feed::start(events::Parts {
+        events: events.clone(),
+        generation,
+        state: state.clone(),
+        store: Arc::clone(&store),
+        settings: settings.events.clone(),
+        cancel: stop_behind.clone(),
+    })
+    .await?;
     let (agent_watch, agent_keeper) = AgentWatch::new(state.clone(), events.clone());
     if let Err(error) = agent_watch.load().await {
         let error = chain(&error);
@@ -158,7 +168,7 @@ pub async fn run(
         belongings: Arc::new(SessionBelongings {
             agent_watch: agent_watch.clone(),
         }),
-        events,
+        events: events.clone(),
         started,
     });
     let sessions = Sessions::start(Arc::clone(&context));
@@ -187,6 +197,7 @@ pub async fn run(
         indexer,
         upkeep,
         processes: processes.clone(),
+        feed,
         doctor: Doctor {
             layout: layout.clone(),
             discovery: discovery.clone(),
@@ -197,6 +208,7 @@ pub async fn run(
                 (None, None) => Listening::Off,
             },
             set_aside: Arc::clone(&set_aside),
+            told: ToldVerdict::default(),
         },
         takeover: OnceLock::new(),
         stop: stop.clone(),
@@ -217,7 +229,15 @@ pub async fn run(
             "claims of earlier instances rescued"
         );
     }
-    processes.sweep(clock.now()).await;
+    events.emit(
+        None,
+        Event::WorkerStarted {
+            instance: discovery.instance.as_str().into(),
+            rescued: rescued.pending,
+            dead: rescued.dead,
+        },
+    );
+    processes.sweep(clock.now(), &events).await;
     let unfinished = store.unfinished().await?;
     let closing = unfinished.iter().filter(|left| left.closing.is_some());
     let takeover = TakeOver {
@@ -235,6 +255,7 @@ pub async fn run(
     tracing::info!(resumed, start_ms = context.uptime_ms(), "worker ready");
     api.ready.store(true, Ordering::Release);
     let upkeep = tokio::spawn(keep_up);
+    let judging = tokio::spawn(follow_the_verdict(Arc::clone(&api), stop_behind.clone()));
 
     let (outcome, may_take) = tokio::select! {
         () = stop.cancelled() => (
@@ -247,6 +268,7 @@ pub async fn run(
             (Err(DaemonError::WriterFailed), FAILED_END)
         }
     };
+    events.emit(None, Event::WorkerStopping);
     place.withdraw();
     processes.supervisor().refuse_spawns();
     let deadline = Instant::now() + may_take;
@@ -262,6 +284,8 @@ pub async fn run(
     within(deadline, "agent watch", finish(keeping)).await;
     within(deadline, "indexer", finish(indexing)).await;
     within(deadline, "upkeep", finish(upkeep)).await;
+    within(deadline, "doctor", finish(judging)).await;
+    within(deadline, "events", finish(telling)).await;
     if outcome.is_ok()
         && let Err(error) = instances.stop(clock.now()).await
     {

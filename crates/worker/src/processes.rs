@@ -9,10 +9,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sessiond_queue::ids::{SessionId, Timestamp};
 use sessiond_supervisor::registry::OpenError;
-use sessiond_supervisor::{Settings, Stopped, Supervisor, Sweep, SweepReport};
+use sessiond_supervisor::{Life, Observer, Settings, Stopped, Supervisor, Sweep, SweepReport, Tag};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::events::{Event, Events};
 use crate::generator::output_dir;
 use crate::sessions::Processes;
 use crate::wire::layout::Layout;
@@ -48,11 +49,13 @@ pub fn supervisor_settings(
         children_max: settings.supervisor.children_max,
         spawns_per_s_max: settings.supervisor.spawns_per_s_max,
         on_step: None,
+        observer: None,
     }
 }
 
 impl SessionProcesses {
-    /// Opens the supervisor of a home. Starts and signals nothing.
+    /// Opens the supervisor of a home, which tells what it starts and ends. Starts and signals
+    /// nothing yet.
     ///
     /// # Errors
     /// When the records of processes cannot be used.
@@ -61,9 +64,13 @@ impl SessionProcesses {
         install: &str,
         generation: i64,
         settings: &Config,
+        events: &Events,
     ) -> Result<Self, OpenError> {
         let generation = generation.to_string();
-        let settings = supervisor_settings(layout, install, &generation, settings);
+        let settings = Settings {
+            observer: Some(observer(events.clone())),
+            ..supervisor_settings(layout, install, &generation, settings)
+        };
         let supervisor = Supervisor::open(settings)?;
         Ok(Self {
             supervisor,
@@ -77,9 +84,16 @@ impl SessionProcesses {
         &self.supervisor
     }
 
-    /// Begins to end what earlier instances have left. Sessions wait for it before they claim.
-    pub async fn sweep(&self, now: Timestamp) {
+    /// Begins to end what earlier instances have left. Sessions wait for it before they claim. What
+    /// was ended is told when all of it is.
+    pub async fn sweep(&self, now: Timestamp, events: &Events) {
         let sweep = self.supervisor.sweep().await;
+        let (found, events) = (sweep.clone(), events.clone());
+        tokio::spawn(async move {
+            for stopped in found.finished().await.stopped {
+                tell_reaped(&events, &stopped);
+            }
+        });
         self.sweep.send_replace(Some((now, sweep)));
     }
 
@@ -88,6 +102,31 @@ impl SessionProcesses {
         let (at, sweep) = self.sweep.borrow().clone()?;
         Some((at, sweep.finished().now_or_never()?))
     }
+}
+
+/// Tells of each program's beginning and end.
+fn observer(events: Events) -> Observer {
+    Observer::new(move |life| match life {
+        Life::Spawned { tag, command, pid } => {
+            let session = tag.session().parse().ok();
+            let spawned = Event::ProcessSpawned {
+                tag: tag.to_string().into(),
+                command: command.into(),
+                pid,
+            };
+            events.emit(session, spawned);
+        }
+        Life::Reaped { stopped, .. } => tell_reaped(&events, stopped),
+    })
+}
+
+fn tell_reaped(events: &Events, stopped: &Stopped) {
+    let session = stopped
+        .tag
+        .parse::<Tag>()
+        .ok()
+        .and_then(|tag| tag.session().parse().ok());
+    events.emit(session, Event::ProcessReaped(Box::new(stopped.clone())));
 }
 
 #[async_trait]

@@ -86,6 +86,7 @@ impl Plan {
             children_max: 1000,
             spawns_per_s_max: u32::MAX,
             on_step: None,
+            observer: None,
         }
     }
 }

@@ -49,6 +49,7 @@ impl Sessiond {
             children_max: CHILDREN_MAX,
             spawns_per_s_max: u32::MAX,
             on_step: Some(steps.hook()),
+            observer: None,
         };
         let supervisor = Supervisor::open(settings.clone()).context("open a supervisor")?;
         Ok(Self {

@@ -70,6 +70,7 @@ impl Stage {
             children_max: 1000,
             spawns_per_s_max: u32::MAX,
             on_step: None,
+            observer: None,
         };
         let pid_max = fs::read_to_string("/proc/sys/kernel/pid_max");
         let pid_max = pid_max.ok().and_then(|text| text.trim().parse().ok());

@@ -12,9 +12,10 @@ use crate::types::{Dedup, Effect, Enqueue, Receipt, SessionRef};
 /// The same event id answers the first receipt.
 pub async fn one_firing_is_stored_once(q: &Bench) {
     let first = q.put(event("a")).await;
-    assert!(!first.duplicate);
+    assert!(!first.duplicate && first.session_created);
     let firing = event("a");
     let stored = q.put(firing.clone()).await;
+    assert!(!stored.session_created, "its session was there");
     let again = q.put(firing).await;
     assert_eq!(
         again,

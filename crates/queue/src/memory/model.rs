@@ -267,7 +267,11 @@ impl Model {
             (SessionRef::Id(id), _) => *id,
             (_, Some(id)) => id,
         };
-        Ok(self.add(event, session, now))
+        let receipt = self.add(event, session, now);
+        Ok(Receipt {
+            session_created: known.is_none(),
+            ..receipt
+        })
     }
 
     /// The receipt of the message that an event repeats.
@@ -292,6 +296,7 @@ impl Model {
             session: first.session,
             seq: first.seq,
             duplicate: true,
+            session_created: false,
         })
     }
 
@@ -333,6 +338,7 @@ impl Model {
             session,
             seq,
             duplicate: false,
+            session_created: false,
         }
     }
 

@@ -106,15 +106,19 @@ impl<'b> Intake<'_, 'b> {
         if let Some(refusal) = refusal {
             return Ok(Err(refusal));
         }
-        let num = match (&event.session, num) {
+        let (num, session_created) = match (&event.session, num) {
             (SessionRef::Key { agent, key }, None) => {
                 let row = self.work.create_session(agent, key, *now);
                 insert_session(self.work, &row, *now)?;
-                row.num
+                (row.num, true)
             }
-            (_, num) => num.expect("an unknown id was refused"),
+            (_, num) => (num.expect("an unknown id was refused"), false),
         };
-        Ok(Ok(self.add(event, num, *now)))
+        let receipt = self.add(event, num, *now);
+        Ok(Ok(Receipt {
+            session_created,
+            ..receipt
+        }))
     }
 
     /// The receipt of the message that an event repeats by its id.
@@ -220,6 +224,7 @@ fn repeated(message: MessageId, session: SessionId, seq: Seq) -> Receipt {
         session,
         seq,
         duplicate: true,
+        session_created: false,
     }
 }
 

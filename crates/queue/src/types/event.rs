@@ -79,4 +79,6 @@ pub struct Receipt {
     pub seq: Seq,
     /// Whether it had been stored before.
     pub duplicate: bool,
+    /// Whether its session was first seen with it.
+    pub session_created: bool,
 }

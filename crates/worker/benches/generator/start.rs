@@ -99,6 +99,7 @@ impl Stage {
             children_max: config.supervisor.children_max,
             spawns_per_s_max: u32::MAX,
             on_step: None,
+            observer: None,
         })?;
         let mut generator = config.generator.clone();
         generator.command = super::command()?;

@@ -67,6 +67,7 @@ pub(super) fn open(dir: &Path, generation: &str, grace: Duration) -> anyhow::Res
         children_max: 2_000,
         spawns_per_s_max: u32::MAX,
         on_step: None,
+        observer: None,
     })?)
 }
 

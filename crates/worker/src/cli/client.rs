@@ -6,7 +6,7 @@ use std::io::{IsTerminal, stderr};
 use std::pin::pin;
 use std::time::Duration;
 
-use reqwest::{Method, header};
+use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -213,6 +213,37 @@ impl Client {
         }
     }
 
+    /// An answer that comes bit by bit and has no end of its own; `headers` go with the request. The
+    /// worker must begin it as soon as any other.
+    pub(super) async fn follow(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+        headers: header::HeaderMap,
+    ) -> Result<Response, CliError> {
+        let begin = || async {
+            let sent = self
+                .request(Method::GET, path, Sent::Query(query))
+                .headers(headers.clone())
+                .send();
+            let response = {
+                let _sockets = SocketsMayClose::new();
+                tokio::time::timeout(ANSWER_WAIT, sent).await
+            };
+            let response = response.map_err(|_elapsed| CliError::NotAnswering {
+                holder: holder(&self.layout),
+            })?;
+            self.accepted(response.map_err(|error| self.failure(error))?)
+                .await
+        };
+        let answer = begin().await;
+        let (Err(CliError::NotRunning), Some(until)) = (&answer, self.waits_until) else {
+            return answer;
+        };
+        self.wait_for_worker(until).await?;
+        begin().await
+    }
+
     async fn exchange_once(
         &self,
         method: Method,
@@ -220,6 +251,18 @@ impl Client {
         sent: Sent<'_>,
         limit: Option<Duration>,
     ) -> Result<Vec<u8>, CliError> {
+        let _sockets = SocketsMayClose::new();
+        let mut request = self.request(method, path, sent);
+        if let Some(limit) = limit {
+            request = request.timeout(limit);
+        }
+        let response = request.send().await.map_err(|error| self.failure(error))?;
+        let response = self.accepted(response).await?;
+        let bytes = response.bytes().await;
+        Ok(bytes.map_err(|error| self.failure(error))?.into())
+    }
+
+    fn request(&self, method: Method, path: &str, sent: Sent<'_>) -> RequestBuilder {
         let mut url = reqwest::Url::parse("http://sessiond").expect("a constant that is a URL");
         // Each segment by itself: a session's key may hold a slash.
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -236,25 +279,22 @@ impl Client {
                 }
             }
         }
-        let _sockets = SocketsMayClose::new();
-        let mut request = self.http.request(method, url);
-        if let Sent::Body(body) = sent {
-            request = request
+        let request = self.http.request(method, url);
+        match sent {
+            Sent::Query(_) => request,
+            Sent::Body(body) => request
                 .header(header::CONTENT_TYPE, "application/json")
-                .body(body.to_string());
+                .body(body.to_string()),
         }
-        if let Some(limit) = limit {
-            request = request.timeout(limit);
+    }
+
+    /// The answer, if it is none that refuses.
+    async fn accepted(&self, response: Response) -> Result<Response, CliError> {
+        if response.status().is_success() {
+            return Ok(response);
         }
-        let response = request.send().await.map_err(|error| self.failure(error))?;
-        let is_success = response.status().is_success();
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|error| self.failure(error))?;
-        if is_success {
-            return Ok(bytes.into());
-        }
+        let bytes = response.bytes().await;
+        let bytes = bytes.map_err(|error| self.failure(error))?;
         let error: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let word = |name: &str| error["error"][name].as_str().unwrap_or_default().to_owned();
         Err(CliError::Refused {

@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and what the exit code says.
 //!
 //! Modules in reading order: `client` (talks to the worker), `worker` (run, start, status), `stop`,
-//! `sessions`, `messages`, `results`, `doctor`, `fix` (what the doctor mends),
+//! `sessions`, `messages`, `results`, `watch` (with `told`, how an event reads), `doctor`, `fix` (what the doctor mends),
 //! `processes` and `spawns` (how processes, programs and what they cost look), `logs`, `table` (how things look), `pages` (long lists), `pipe` (what a closed one does).
 
 mod client;
@@ -17,6 +17,8 @@ mod sessions;
 mod spawns;
 mod stop;
 mod table;
+mod told;
+mod watch;
 mod worker;
 
 use std::path::PathBuf;
@@ -110,6 +112,8 @@ enum Command {
         #[arg(long, default_value = ".")]
         project: String,
     },
+    /// Show what happens, as it happens. Ends with Ctrl-C.
+    Watch(watch::WatchArgs),
     /// Delete a session with all its rows.
     Purge {
         /// Its id, or AGENT:KEY.
@@ -296,6 +300,7 @@ async fn ask(global: &Global, command: Command) -> Result<ExitCode, CliError> {
         Command::Results(args) => results::results(global, args).await?,
         Command::Search(args) => results::search(global, args).await?,
         Command::Context { project } => results::context(global, &project).await?,
+        Command::Watch(args) => watch::watch(global, args).await?,
         Command::Purge { session } => sessions::purge(global, &session).await?,
         Command::Run
         | Command::Launch

@@ -40,6 +40,8 @@ pub struct Config {
     pub generator: Generator,
     /// How programs are ended.
     pub supervisor: Supervisor,
+    /// How much is kept of what happens, and for how many readers.
+    pub events: Events,
     /// Deliberate slowness and failure.
     pub rehearsal: Rehearsal,
     /// The log.
@@ -114,6 +116,20 @@ pub struct Hook {
     pub context_wait_ms: u64,
     /// Largest event read.
     pub body_max_bytes: usize,
+}
+
+/// `[events]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    /// Events in memory.
+    pub memory_max: usize,
+    /// Events on disk.
+    pub kept_max: u32,
+    /// Readers at once.
+    pub readers_max: usize,
+    /// Silence after which a reader gets a sign of life.
+    pub heartbeat_ms: u64,
 }
 
 /// `[rehearsal]`.
@@ -330,6 +346,10 @@ impl Config {
                 "supervisor.output_file_max_bytes",
                 self.supervisor.output_file_max_bytes,
             ),
+            ("events.memory_max", self.events.memory_max as u64),
+            ("events.kept_max", u64::from(self.events.kept_max)),
+            ("events.readers_max", self.events.readers_max as u64),
+            ("events.heartbeat_ms", self.events.heartbeat_ms),
             ("http.body_max_bytes", self.http.body_max_bytes as u64),
             ("hook.body_max_bytes", self.hook.body_max_bytes as u64),
             ("log.files_max", self.log.files_max as u64),

@@ -16,6 +16,7 @@ use super::report::{
     SearchReport, SpoolReport, StoreReport, Verdict,
 };
 use super::sessions::{self, Running};
+use super::told::ToldVerdict;
 use super::verdict::judge;
 use super::{generators, processes};
 use crate::config::Config;
@@ -42,6 +43,8 @@ pub struct Doctor {
     pub tcp: Listening,
     /// Events that could not be accepted.
     pub set_aside: Arc<SetAside>,
+    /// The verdict, as it was told last.
+    pub told: ToldVerdict,
 }
 
 impl Doctor {
@@ -86,6 +89,7 @@ impl Doctor {
             report.problems.store = Some(error);
         }
         judge(&mut report);
+        self.told.note(&report, &api.context.events);
         report
     }
 

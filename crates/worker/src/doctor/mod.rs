@@ -1,7 +1,7 @@
 //! The doctor: looks at everything, and tells the truth.
 //!
 //! `report` is what it says, `examine` gathers it (with `sessions`, `generators` and
-//! `processes`), `verdict` judges it. Gathering and judging are apart so that the judgement is a pure function of the
+//! `processes`), `verdict` judges it, `told` tells when it is another one. Gathering and judging are apart so that the judgement is a pure function of the
 //! report.
 
 mod environment;
@@ -10,6 +10,7 @@ mod generators;
 mod processes;
 mod report;
 mod sessions;
+mod told;
 mod verdict;
 
 pub use environment::leaks;
@@ -21,3 +22,4 @@ pub use report::{
     Problems, ProcessesReport, QueueReport, Report, SearchReport, SessionReport, SpawnReport,
     SpoolReport, StoreReport, Verdict, WorkerProcesses,
 };
+pub use told::{ToldVerdict, follow_the_verdict};

@@ -12,6 +12,9 @@ use crate::search::SearchError;
 use crate::sessions::CloseError;
 use crate::state::StateError;
 
+/// There is no room for one more reader of events.
+const TOO_MANY_READERS: &str = "too_many_readers";
+
 /// A request that was not done.
 #[derive(Debug)]
 pub struct ApiError {
@@ -45,6 +48,16 @@ impl ApiError {
         }
     }
 
+    /// As many readers of events are there as may be.
+    pub fn too_many_readers(limit: usize) -> Self {
+        let message =
+            format!("there are {limit} readers of events already, the limit (events.readers_max)");
+        Self {
+            details: json!({ "limit": limit }),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_READERS, message)
+        }
+    }
+
     /// No session of that name.
     pub fn unknown_session(name: &str) -> Self {
         let message = format!("session {name} does not exist");
@@ -54,7 +67,8 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if self.status.is_server_error() {
+        // A limit that is reached is the caller's news, not a defect.
+        if self.status.is_server_error() && self.code != TOO_MANY_READERS {
             tracing::error!(code = self.code, error = self.message, "request failed");
         }
         let error = json!({

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use sessiond_queue::ids::{EventId, MessageId};
+use sessiond_queue::ids::{EventId, MessageId, SessionId};
 use sessiond_queue::types::{
     Attempt, CancelledBacklog, Dedup, Effect, Enqueue, Message, MessageFilter, Receipt, Redriven,
     SessionRef, State as MessageState,
@@ -17,6 +17,8 @@ use sessiond_queue::types::{
 
 use super::extract::{Body, MessagePath, Params, SessionPath, find_session_of};
 use super::{Api, ApiError};
+use crate::accept::tell_accepted;
+use crate::events::Event;
 
 /// Body of `POST /v1/sessions/{session}/messages`.
 #[derive(Debug, Deserialize)]
@@ -36,6 +38,7 @@ pub(super) async fn enqueue(
     Body(body): Body<EnqueueBody>,
 ) -> Result<(StatusCode, Json<Receipt>), ApiError> {
     let now = api.context.clock.now();
+    let kind = body.kind.clone();
     let enqueue = Enqueue {
         event_id: body.event_id.unwrap_or_else(EventId::mint),
         session: SessionRef::Id(session.id),
@@ -52,6 +55,7 @@ pub(super) async fn enqueue(
         accepted_at: now,
     };
     let receipt = api.context.store.enqueue(enqueue, now).await?;
+    tell_accepted(&api.context.events, &receipt, &kind);
     api.sessions.wake(receipt.session, &Effect::None).await;
     Ok((StatusCode::ACCEPTED, Json(receipt)))
 }
@@ -152,6 +156,8 @@ pub(super) async fn cancel(
         .store
         .cancel(id, api.context.clock.now())
         .await?;
+    let cancelled = Event::MessageCancelled { message: id };
+    api.context.events.emit(Some(message.session), cancelled);
     api.sessions.cancelled(&message).await;
     Ok(Json(message))
 }
@@ -164,6 +170,11 @@ pub(super) async fn cancel_of_session(
     let store = &api.context.store;
     let now = api.context.clock.now();
     let cancelled = store.cancel_session(session.id, now).await?;
+    if cancelled.messages > 0 {
+        let messages = cancelled.messages;
+        let told = Event::BacklogCancelled { messages };
+        api.context.events.emit(Some(session.id), told);
+    }
     // Its run hears of the one in its hands; if it had none, it looks at what is left.
     let claimed = match cancelled.claimed {
         Some(id) => store.message(id).await?,
@@ -186,8 +197,17 @@ pub(super) async fn redrive(
         .store
         .redrive(id, api.context.clock.now())
         .await?;
+    tell_redriven(&api, &redriven);
     api.sessions.wake(redriven.session, &Effect::None).await;
     Ok(Json(redriven))
+}
+
+fn tell_redriven(api: &Api, redriven: &Redriven) {
+    let told = Event::MessageRedriven {
+        message: redriven.message,
+        kept_place: redriven.kept_place,
+    };
+    api.context.events.emit(Some(redriven.session), told);
 }
 
 /// Query of `POST /v1/dead/redrive` and `DELETE /v1/dead`.
@@ -208,6 +228,7 @@ pub(super) async fn redrive_all(
         .redrive_all(session, api.context.clock.now())
         .await?;
     for message in &redriven {
+        tell_redriven(&api, message);
         api.sessions.wake(message.session, &Effect::None).await;
     }
     Ok(Json(json!({ "redriven": redriven })))
@@ -219,6 +240,7 @@ pub(super) async fn purge(
     MessagePath(id): MessagePath,
 ) -> Result<Json<Value>, ApiError> {
     api.context.store.purge_message(id).await?;
+    tell_purged(&api, None, 1);
     Ok(Json(json!({ "purged": 1 })))
 }
 
@@ -234,7 +256,16 @@ pub(super) async fn purge_all(
         let purged = api.context.store.purge_dead(session).await?;
         messages += purged.messages;
         if !purged.more {
+            tell_purged(&api, session, messages);
             return Ok(Json(json!({ "purged": messages })));
         }
+    }
+}
+
+fn tell_purged(api: &Api, session: Option<SessionId>, messages: u64) {
+    if messages > 0 {
+        api.context
+            .events
+            .emit(session, Event::DeadPurged { messages });
     }
 }

@@ -7,6 +7,7 @@
 
 mod admin;
 mod error;
+mod events;
 mod extract;
 mod guard;
 mod hooks;
@@ -35,6 +36,7 @@ pub use listen::{BindError, Listeners, PeerChecked};
 use crate::accept::Acceptor;
 use crate::agent_watch::AgentWatch;
 use crate::doctor::Doctor;
+use crate::events::Feed;
 use crate::processes::SessionProcesses;
 use crate::search::{Indexer, SearchIndex};
 use crate::sessions::{Context, Sessions};
@@ -62,6 +64,8 @@ pub struct Api {
     pub upkeep: Upkeep,
     /// What runs for sessions.
     pub processes: SessionProcesses,
+    /// What happens, for those who follow it.
+    pub feed: Feed,
     /// Examines everything.
     pub doctor: Doctor,
     /// What this start has taken over; not set before it has.
@@ -112,6 +116,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/dead/redrive", post(messages::redrive_all))
         .route("/v1/search", get(search::search))
         .route("/v1/context", get(search::context))
+        .route("/v1/events", get(events::follow))
         .route("/v1/status", get(admin::status))
         .route("/v1/admin/doctor", get(admin::doctor))
         .route("/api/admin/doctor", get(admin::doctor))

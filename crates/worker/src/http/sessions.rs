@@ -16,6 +16,7 @@ use sessiond_queue::types::{
 use super::extract::{Body, Params, SessionPath};
 use super::{Api, ApiError};
 use crate::doctor::{SpawnReport, spawns};
+use crate::events::{Event, Who};
 use crate::generator::About;
 use crate::sessions::{CloseReport, Depth, Live};
 
@@ -95,11 +96,19 @@ pub(super) async fn open(
         project: body.project,
         metadata: body.metadata,
     };
-    let session = api
-        .context
-        .store
-        .open_session(open, api.context.clock.now())
-        .await?;
+    let (store, now) = (&api.context.store, api.context.clock.now());
+    let is_known = store.find_session(&open.agent, &open.key).await?.is_some();
+    let session = store.open_session(open, now).await?;
+    // Another one may have been quicker.
+    if !is_known && session.created_at == now {
+        let who = Box::new(Who {
+            agent: session.agent.clone(),
+            key: session.key.clone(),
+            project: session.project.clone(),
+        });
+        let created = Event::SessionCreated { who };
+        api.context.events.emit(Some(session.id), created);
+    }
     api.sessions.wake(session.id, &Effect::Start).await;
     let live = api.sessions.live().await;
     Ok(Json(Shown::new(&api, session, &live)))

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report::{CloseReport, Depth, GeneratorEnd};
 use super::{CloseError, Context};
+use crate::events::{Event, Who};
 
 /// What the close has to know of a run to end it.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub(super) enum CloseEnd {
         report: CloseReport,
         /// The drain that stands in the session's row after an unload.
         drain_until: Option<Timestamp>,
+        /// The names of one that was purged, which nobody can ask for any more.
+        who: Option<Box<Who>>,
     },
     /// A prompt came: nothing was stopped.
     DrainCalledOff,
@@ -74,6 +77,7 @@ pub(super) async fn close(context: Arc<Context>, close: Close) -> CloseEnd {
             CloseEnd::Done {
                 report: done.report,
                 drain_until: done.drain_until,
+                who: done.who,
             }
         }
         Ok(None) => CloseEnd::DrainCalledOff,
@@ -88,6 +92,7 @@ pub(super) async fn close(context: Arc<Context>, close: Close) -> CloseEnd {
 struct Done {
     report: CloseReport,
     drain_until: Option<Timestamp>,
+    who: Option<Box<Who>>,
 }
 
 /// `None`: the drain was called off.
@@ -114,7 +119,11 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
             .mark_closing(session, asked, only_if_draining, now)
             .await?;
         match marked {
-            Marked::Closing(marked) => mark = Some(marked),
+            Marked::Closing(marked) => {
+                let closing = Event::SessionClosing { depth: marked };
+                context.events.emit(Some(session), closing);
+                mark = Some(marked);
+            }
             Marked::DrainCalledOff => return Ok(None),
         }
     }
@@ -138,7 +147,16 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         released = given_back.map_err(SessionError::Store)?;
     }
     rehearse(context, "stopped");
+    let mut who = None;
     if mark == Some(CloseDepth::Purge) {
+        let row = context.store.session(session).await;
+        who = row.map_err(SessionError::Store)?.map(|row| {
+            Box::new(Who {
+                agent: row.agent,
+                key: row.key,
+                project: row.project,
+            })
+        });
         // Rows first: what the index reads afterwards cannot bring a purged result back.
         let now = context.clock.now();
         context.store.purge_rows(session, now).await?;
@@ -177,6 +195,7 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
     Ok(Some(Done {
         report,
         drain_until,
+        who,
     }))
 }
 

@@ -29,6 +29,7 @@ use super::reaper::{Nomination, Reaper};
 use super::report::{Depth, Live, SessionEvent};
 use super::run::{RunEnd, RunShared, run};
 use super::{Context, Sessions, left};
+use crate::events::Event;
 
 /// How long a session waits after its store or its close failed.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -220,12 +221,21 @@ impl Dispatcher {
             return;
         }
         let active_ms = self.context.uptime_ms();
+        self.tell_active(session);
         let entry = entry_of(&mut self.entries, session, active_ms);
         entry.active_ms = active_ms;
         match &mut entry.phase {
             Phase::Idle => self.start_run(session),
             Phase::Running(run) => run.shared.wake.signal(),
             Phase::Closing(closing) => closing.woken = true,
+        }
+    }
+
+    /// Tells that a session comes into memory, unless it is there.
+    fn tell_active(&self, session: SessionId) {
+        if !self.entries.contains_key(&session) {
+            let events = &self.context.events;
+            events.emit(Some(session), Event::SessionActive);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use sessiond_queue::error::{SessionError, SettleError, StoreError};
-use sessiond_queue::ids::{MessageId, SessionId, Timestamp};
+use sessiond_queue::ids::{SessionId, Timestamp};
 use sessiond_queue::types::{Claim, Confirm, Message, Release, ReleaseWhy, Released};
 use tokio::time::Instant;
 
@@ -17,8 +17,9 @@ use super::Context;
 use super::gate::Gate;
 use super::run::RunShared;
 use crate::admission::Next;
+use crate::events::{self, Event, Events};
 use crate::generator::{
-    CloseReason, FailureClass, Generator, IdleEnd, OpenError, OpenErrorKind, Outcome,
+    About, CloseReason, FailureClass, Generator, IdleEnd, OpenError, OpenErrorKind, Outcome,
 };
 
 /// How often a store that fails is asked to take a finished message before the run gives up on it.
@@ -52,13 +53,47 @@ pub(super) struct Feeder {
     shared: Arc<RunShared>,
     /// `None`: the generator works in process.
     gate: Option<Arc<Gate>>,
-    generator: Option<Box<dyn Generator>>,
+    generator: Option<Opened>,
     /// How often in a row the provider was away; the attempt, which is given back, cannot tell.
     unavailable: u32,
     /// How often in a row the machine lacked something for a start.
     lacking: u32,
     /// The session's prompts when its generator was started last.
     prompt_number: i64,
+}
+
+/// A generator that is ready.
+struct Opened {
+    generator: Box<dyn Generator>,
+    end: TellsEnd,
+}
+
+/// Tells of a generator's end, once, however it comes: also when its run is aborted.
+struct TellsEnd {
+    events: Events,
+    session: SessionId,
+    reason: &'static str,
+}
+
+impl TellsEnd {
+    fn started(context: &Context, session: SessionId, about: &About) -> Self {
+        let about = Box::new(about.clone());
+        let events = context.events.clone();
+        events.emit(Some(session), Event::GeneratorStarted { about });
+        Self {
+            events,
+            session,
+            reason: "aborted",
+        }
+    }
+}
+
+impl Drop for TellsEnd {
+    fn drop(&mut self) {
+        let reason = self.reason;
+        let stopped = Event::GeneratorStopped { reason };
+        self.events.emit(Some(self.session), stopped);
+    }
 }
 
 /// What became of a message.
@@ -142,7 +177,7 @@ impl Feeder {
         let has_generator = self.generator.is_some();
         let ended = async {
             match &mut self.generator {
-                Some(generator) => generator.idle().await,
+                Some(opened) => opened.generator.idle().await,
                 None => std::future::pending().await,
             }
         };
@@ -189,15 +224,17 @@ impl Feeder {
 
     /// Closes the generator, if there is one; the next message opens another from the checkpoint.
     pub(super) async fn close(&mut self, reason: CloseReason) {
-        if let Some(generator) = self.generator.take() {
+        if let Some(Opened { generator, mut end }) = self.generator.take() {
             generator.close(reason).await;
+            end.reason = reason.as_str();
+            drop(end);
             self.shared.set_about(None);
         }
     }
 
     async fn work(&mut self, message: &Message) -> Result<Worked, StoreError> {
         let generator = match &mut self.generator {
-            Some(generator) => generator,
+            Some(opened) => &mut opened.generator,
             None => {
                 let store = &self.context.store;
                 let session = store.session(message.session).await?.ok_or_else(|| {
@@ -217,8 +254,10 @@ impl Feeder {
                         }
                         self.lacking = 0;
                         self.shared.restarts().ready();
-                        self.shared.set_about(Some(generator.about()));
-                        self.generator.insert(generator)
+                        let about = generator.about();
+                        let end = TellsEnd::started(&self.context, message.session, &about);
+                        self.shared.set_about(Some(about));
+                        &mut self.generator.insert(Opened { generator, end }).generator
                     }
                     Err(error) if error.kind == OpenErrorKind::Stopping => {
                         // The run is about to be told to end; until then there is no use in
@@ -263,8 +302,7 @@ impl Feeder {
                     checkpoint,
                     usage,
                 };
-                self.settle(message.id, Settlement::Confirm(confirm))
-                    .await?;
+                self.settle(message, Settlement::Confirm(confirm)).await?;
                 self.context.index.wake();
                 return Ok(Settled::Otherwise);
             }
@@ -330,6 +368,7 @@ impl Feeder {
             session.id = %message.session, message.id = %message.id, failures, gives_up, reason,
             "generator not ready"
         );
+        self.tell_failed(message.session, &reason, gives_up);
         let wait = (!gives_up).then(|| self.context.backoff(failures));
         let why = ReleaseWhy::GiveBack {
             reason: reason.clone(),
@@ -366,6 +405,7 @@ impl Feeder {
             session.id = %message.session, message.id = %message.id, failures, wait_ms, reason,
             "generator not started: the machine lacks something"
         );
+        self.tell_failed(message.session, &reason, false);
         let why = ReleaseWhy::GiveBack {
             reason,
             not_before: Some(self.context.clock.now().after(wait)),
@@ -393,13 +433,19 @@ impl Feeder {
         Ok(Settled::Otherwise)
     }
 
+    fn tell_failed(&self, session: SessionId, reason: &str, gives_up: bool) {
+        let reason = events::reason(reason);
+        let failed = Event::GeneratorFailed { reason, gives_up };
+        self.context.events.emit(Some(session), failed);
+    }
+
     async fn release(&mut self, claim: &Claim, why: ReleaseWhy) -> Result<(), SettleError> {
         let release = Release {
             message: claim.message.id,
             fence: claim.fence,
             why,
         };
-        self.settle(claim.message.id, Settlement::Release(release))
+        self.settle(&claim.message, Settlement::Release(release))
             .await
     }
 
@@ -407,31 +453,43 @@ impl Feeder {
     /// not cause it to be done twice.
     async fn settle(
         &mut self,
-        message: MessageId,
+        message: &Message,
         settlement: Settlement,
     ) -> Result<(), SettleError> {
+        let Message { id, session, .. } = *message;
         let (store, clock) = (&self.context.store, self.context.clock);
         let mut tries = 1;
         loop {
             let settled = match &settlement {
-                Settlement::Confirm(confirm) => store.confirm(confirm.clone(), clock.now()).await,
+                Settlement::Confirm(confirm) => {
+                    let confirmed = store.confirm(confirm.clone(), clock.now()).await;
+                    confirmed.map(|()| Event::MessageConfirmed {
+                        message: id,
+                        results: confirm.results.len(),
+                    })
+                }
                 Settlement::Release(release) => {
                     let released = store.release(release.clone(), clock.now()).await;
                     released.map(|released| {
                         if released == Released::Dead {
-                            tracing::error!(message.id = %message, "message is dead");
+                            tracing::error!(message.id = %id, "message is dead");
                         }
+                        told_release(release, released)
                     })
                 }
             };
             match settled {
                 Err(SettleError::Store(StoreError::Database(error))) if tries < SETTLE_TRIES => {
                     let error = crate::errors::chain(&error);
-                    tracing::warn!(message.id = %message, tries, error, "not settled; trying again");
+                    tracing::warn!(message.id = %id, tries, error, "not settled; trying again");
                     tokio::time::sleep(self.context.backoff(tries)).await;
                     tries += 1;
                 }
-                settled => return settled,
+                Ok(event) => {
+                    self.context.events.emit(Some(session), event);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -443,6 +501,26 @@ async fn clear_failing(context: &Context, session: SessionId) -> Result<(), Stor
         Err(SessionError::Store(error)) => Err(error),
         // A session that is gone has nothing to clear.
         Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// A release, as it is told.
+fn told_release(release: &Release, released: Released) -> Event {
+    let message = release.message;
+    let (failed, reason, not_before) = match &release.why {
+        ReleaseWhy::Retry { reason, not_before } => (true, reason, Some(*not_before)),
+        ReleaseWhy::GiveBack { reason, not_before } => (false, reason, *not_before),
+        ReleaseWhy::Poison { reason } => (true, reason, None),
+    };
+    let reason = events::reason(reason);
+    match released {
+        Released::Pending => Event::MessageReleased {
+            message,
+            failed,
+            reason,
+            not_before,
+        },
+        Released::Dead => Event::MessageDead { message, reason },
     }
 }
 

@@ -19,6 +19,7 @@ use super::gate::Gate;
 use super::stream::{Item, StreamEnd, claims};
 use super::wake::Wake;
 use crate::admission::{Restarts, Slot};
+use crate::events::Event;
 use crate::generator::{About, CloseReason};
 
 /// What a run and the dispatcher share.
@@ -275,6 +276,12 @@ async fn feed_all(
         };
         let message = claim.message.id;
         shared.working_on.store(message.0, Ordering::Relaxed);
+        let claimed = Event::MessageClaimed {
+            message,
+            seq: claim.message.seq,
+            attempt: claim.message.attempt,
+        };
+        context.events.emit(Some(session), claimed);
         // Boxed: a run that waits is not to hold the room for it.
         let settled = Box::pin(feeder.feed(&claim)).await;
         shared.working_on.store(0, Ordering::Relaxed);

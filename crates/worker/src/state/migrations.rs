@@ -3,11 +3,16 @@
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (
         1,
         "search",
         include_str!("../../migrations/state/0001_search.sql"),
+    ),
+    (
+        2,
+        "events",
+        include_str!("../../migrations/state/0002_events.sql"),
     ),
     (
         4,

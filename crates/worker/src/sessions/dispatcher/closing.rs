@@ -11,6 +11,7 @@ use super::super::reaper::Nomination;
 use super::super::report::{CloseReport, Depth, SessionEvent};
 use super::super::{CloseError, left};
 use super::{CloseRequest, Command, Dispatcher, STORE_RETRY};
+use crate::events::{Event, Who};
 
 impl Dispatcher {
     /// Lets a session close once its backlog is worked.
@@ -20,6 +21,7 @@ impl Dispatcher {
             return;
         }
         let active_ms = self.context.uptime_ms();
+        self.tell_active(session);
         let entry = entry_of(&mut self.entries, session, active_ms);
         match &mut entry.phase {
             Phase::Closing(closing) => {
@@ -191,7 +193,10 @@ impl Dispatcher {
             CloseEnd::Done {
                 report,
                 drain_until,
+                who,
             } => {
+                // Before anybody who waits for it hears of it.
+                self.tell_closed(&report, who);
                 // What an abort gave back or a drain left is worked on; the session stays ended.
                 woken |= report.depth > Depth::Unload && report.pending_left > 0;
                 if report.depth > Depth::Unload {
@@ -255,6 +260,19 @@ impl Dispatcher {
         if woken {
             self.wake(session);
         }
+    }
+
+    fn tell_closed(&self, report: &CloseReport, who: Option<Box<Who>>) {
+        let event = match report.depth {
+            Depth::Unload => Event::SessionDormant {
+                pending: report.pending_left,
+            },
+            Depth::Close | Depth::Purge => Event::SessionEnded {
+                who,
+                report: Box::new(report.clone()),
+            },
+        };
+        self.context.events.emit(Some(report.session), event);
     }
 
     /// Takes a session back into memory whose close did not come about.

@@ -1,0 +1,1 @@
+INSERT INTO event_runs (generation, told) VALUES (?1, NULL)

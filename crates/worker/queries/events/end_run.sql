@@ -1,0 +1,1 @@
+UPDATE event_runs SET told = ?2 WHERE generation = ?1

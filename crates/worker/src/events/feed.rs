@@ -1,0 +1,109 @@
+//! The log with all that readers need of it, and the tasks that keep it.
+
+use std::sync::Arc;
+
+use sessiond_queue::ids::Generation;
+use sessiond_queue::store::Store;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Events;
+use super::board::{Board, Standing};
+use super::filter::Filter;
+use super::keeper::Keeper;
+use super::log::EventLog;
+use super::names::Names;
+use super::place::Place;
+use super::reader::Reader;
+use crate::config;
+use crate::state::{StateDb, StateError};
+
+/// What a feed is made of.
+pub struct Parts {
+    /// What is told.
+    pub events: Events,
+    /// The generation it is told in.
+    pub generation: Generation,
+    /// Where it is kept.
+    pub state: StateDb,
+    /// Where sessions' names and the queue's depth are.
+    pub store: Arc<dyn Store>,
+    /// How much, and for how many.
+    pub settings: config::Events,
+    /// Cancelled when nothing more will be told; the tasks write what is left, and end.
+    pub cancel: CancellationToken,
+}
+
+/// What readers follow.
+pub struct Feed {
+    events: Events,
+    log: EventLog,
+    names: Arc<Names>,
+    board: Arc<Board>,
+    seats: Arc<Semaphore>,
+}
+
+impl Feed {
+    /// Begins the run of a generation. The task ends after `cancel`; it holds store and state, so it
+    /// is to be joined before these are closed.
+    ///
+    /// # Errors
+    /// When the run cannot be noted.
+    pub async fn start(parts: Parts) -> Result<(Self, JoinHandle<()>), StateError> {
+        let Parts {
+            events,
+            generation,
+            state,
+            store,
+            settings,
+            cancel,
+        } = parts;
+        let log = EventLog::new(state, settings.kept_max);
+        log.begin(generation).await?;
+        let names = Arc::new(Names::new(Arc::clone(&store)));
+        let board = Arc::new(Board::default());
+        let keeper = Keeper {
+            events: events.clone(),
+            log: log.clone(),
+            names: Arc::clone(&names),
+            kept: 0,
+        };
+        let task = {
+            let (board, events) = (Arc::clone(&board), events.clone());
+            async move {
+                let keeping = keeper.run(cancel.clone());
+                tokio::join!(keeping, board.run(events, store, cancel));
+            }
+        };
+        let feed = Self {
+            events,
+            log,
+            names,
+            board,
+            seats: Arc::new(Semaphore::new(settings.readers_max)),
+        };
+        Ok((feed, tokio::spawn(task)))
+    }
+
+    /// A place for one more reader, for as long as it is held; `None`: there are as many as may be.
+    pub fn seat(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.seats).try_acquire_owned().ok()
+    }
+
+    /// A reader of what comes after a place, or from now on.
+    pub fn reader(&self, filter: Filter, after: Option<Place>) -> Reader {
+        let (events, log) = (self.events.clone(), self.log.clone());
+        Reader::new(events, log, Arc::clone(&self.names), filter, after)
+    }
+
+    /// How much is to be done, now and whenever it changes; `None` until it was looked at.
+    pub fn standing(&self) -> watch::Receiver<Option<Standing>> {
+        self.board.subscribe()
+    }
+
+    /// The newest event of a type that is on disk, as JSON.
+    pub async fn newest_of(&self, kind: &str) -> Result<Option<String>, StateError> {
+        self.log.newest_of(kind).await
+    }
+}

@@ -1,0 +1,156 @@
+//! `GET /v1/events`: what happens, as server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_stream::stream;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::Stream;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::extract::{Params, find_session_of};
+use super::{Api, ApiError};
+use crate::errors::chain;
+use crate::events::{Filter, Item, Place, Shown, Standing};
+
+/// Where a browser says what it was told last.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// The type of the present state, which is told without an id.
+const STATUS: &str = "status";
+
+/// A reader whose filter lets little through is told at most so often how far it has come, so that
+/// it need not begin far back when it comes again.
+const PASSED_EVERY: Duration = Duration::from_secs(1);
+
+/// Query of `GET /v1/events`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventParams {
+    session: Option<String>,
+    #[serde(rename = "type")]
+    types: Option<String>,
+    project: Option<String>,
+    after: Option<String>,
+}
+
+pub(super) async fn follow(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Params(params): Params<EventParams>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let after = after(&headers, params.after.as_deref())?;
+    let session = find_session_of(&api, params.session.as_deref()).await?;
+    let mut filter = Filter::new(session, params.project);
+    if let Some(types) = &params.types {
+        filter
+            .set_types(types)
+            .map_err(|error| ApiError::invalid_field("type", error.to_string()))?;
+    }
+    let seat = api
+        .feed
+        .seat()
+        .ok_or_else(|| ApiError::too_many_readers(api.context.settings.events.readers_max))?;
+    // The state is nobody's, so that no other filter keeps it back.
+    let mut standing = filter.wants_type(STATUS).then(|| api.feed.standing());
+    let mut reader = api.feed.reader(filter, after);
+    let stop = api.stop.clone();
+    let events = stream! {
+        let _seat = seat;
+        // Whoever is told nothing else can come back to here.
+        yield Ok(Event::default().id(reader.place().to_string()));
+        let mut passed_at = Instant::now();
+        loop {
+            let items = tokio::select! {
+                biased;
+                // The stop does not wait for readers: they come back to the next worker.
+                () = stop.cancelled() => return,
+                changed = changed(&mut standing) => {
+                    if let Some(now) = changed {
+                        yield Ok(status(now));
+                    }
+                    continue;
+                }
+                items = reader.next() => items,
+            };
+            let items = match items {
+                Ok(items) => items,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "a reader of events cannot go on");
+                    return;
+                }
+            };
+            for item in items {
+                match item {
+                    Item::Event(shown) => yield Ok(event(shown)),
+                    Item::Lagged { missed, place } => yield Ok(lagged(missed, place)),
+                    Item::Passed(place) if passed_at.elapsed() >= PASSED_EVERY => {
+                        passed_at = Instant::now();
+                        yield Ok(Event::default().id(place.to_string()));
+                    }
+                    Item::Passed(_) => {}
+                }
+            }
+        }
+    };
+    let heartbeat = Duration::from_millis(api.context.settings.events.heartbeat_ms);
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(heartbeat)))
+}
+
+/// Where the reader goes on. The header is newer: a browser that comes back by itself sends it with
+/// the address that it had first.
+fn after(headers: &HeaderMap, param: Option<&str>) -> Result<Option<Place>, ApiError> {
+    let (field, text) = match headers.get(LAST_EVENT_ID) {
+        Some(value) => ("Last-Event-ID", Some(value.to_str().unwrap_or_default())),
+        None => ("after", param),
+    };
+    let parse = |text: &str| {
+        text.parse::<Place>()
+            .map_err(|error| ApiError::invalid_field(field, error.to_string()))
+    };
+    text.map(parse).transpose()
+}
+
+/// Waits for another state; for ever, if it is not wanted or nobody tells any more. Cancel-safe.
+async fn changed(standing: &mut Option<watch::Receiver<Option<Standing>>>) -> Option<Standing> {
+    let Some(states) = standing else {
+        return std::future::pending().await;
+    };
+    match states.changed().await {
+        Ok(()) => *states.borrow_and_update(),
+        Err(_worker_stops) => {
+            *standing = None;
+            None
+        }
+    }
+}
+
+fn event(shown: Shown) -> Event {
+    Event::default()
+        .id(shown.place.to_string())
+        .event(shown.kind)
+        .data(shown.data)
+}
+
+fn lagged(missed: Option<u64>, place: Place) -> Event {
+    let data = json!({ "type": "lagged", "id": place, "missed": missed });
+    Event::default()
+        .id(place.to_string())
+        .event("lagged")
+        .data(data.to_string())
+}
+
+fn status(now: Standing) -> Event {
+    let Standing {
+        depth,
+        is_processing,
+    } = now;
+    let data = json!({ "type": STATUS, "depth": depth, "is_processing": is_processing });
+    Event::default().event(STATUS).data(data.to_string())
+}
