@@ -10,6 +10,7 @@ mod cli;
 mod detached;
 mod doctor;
 mod event_way;
+mod events;
 mod failures;
 mod fuzz;
 mod generators;
