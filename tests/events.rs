@@ -231,7 +231,7 @@ fn reader_is_told_only_what_it_asked_for() {
 
 #[test]
 fn reader_that_does_not_read_holds_nobody_up_and_is_told_how_much_it_missed() {
-    const EVENTS: u64 = 200;
+    const EVENTS: u64 = 100;
     let home = Home::new()
         .with("events.memory_max", 8)
         .with("events.kept_max", 8);

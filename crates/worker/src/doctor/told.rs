@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{Level, Report, Verdict};
@@ -79,11 +80,12 @@ pub async fn follow_the_verdict(api: Arc<Api>, cancel: CancellationToken) {
             Ok(None) => {}
             Err(error) => tracing::warn!(error = chain(&error), "the last verdict is not known"),
         }
+        let mut next_at = Instant::now();
         loop {
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep_until(next_at.max(Instant::now() + GATHER)).await;
+            next_at = Instant::now() + LOOK_EVERY;
             // The examination tells.
             api.doctor.examine(&api, false).await;
-            tokio::time::sleep(LOOK_EVERY - GATHER).await;
             events.look_wanted().await;
         }
     };

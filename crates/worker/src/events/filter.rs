@@ -76,3 +76,25 @@ impl Filter {
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte == b'_'
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_whole_names_or_what_stands_before_a_dot() {
+        let mut filter = Filter::default();
+        let mut wants = |list: &str, kind: &str| {
+            filter.set_types(list).expect("a list of types");
+            filter.wants_type(kind)
+        };
+        assert!(wants("session", "session.created") && wants("session.*", "session.created"));
+        assert!(wants("message.dead, session", "session.ended"));
+        assert!(!wants("session", "sessions.created") && !wants("session.created", "session"));
+        for list in [
+            "", ",", "*", "session.", ".session", "Session", "session*", "a,,b",
+        ] {
+            assert_eq!(filter.set_types(list), Err(InvalidType), "{list}");
+        }
+    }
+}

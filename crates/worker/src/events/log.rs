@@ -160,3 +160,79 @@ impl EventLog {
 fn as_stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use sessiond_queue::ids::Timestamp;
+
+    use super::*;
+
+    fn place(generation: i64, number: u64) -> Place {
+        Place {
+            generation: Generation(generation),
+            number,
+        }
+    }
+
+    fn shown(generation: i64, number: u64) -> Shown {
+        Shown {
+            place: place(generation, number),
+            kind: "session.active".to_owned(),
+            session: Some(SessionId::mint()),
+            project: None,
+            data: "{}".to_owned(),
+        }
+    }
+
+    async fn state(dir: &tempfile::TempDir) -> StateDb {
+        let path = dir.path().join("state.db");
+        StateDb::open(&path, Timestamp(1)).await.expect("open")
+    }
+
+    #[tokio::test]
+    async fn what_lies_between_is_known_over_runs_that_ended_in_order_and_over_no_others() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let state = state(&dir).await;
+        let log = EventLog::new(state.clone(), 10);
+        log.begin(Generation(1)).await.expect("begun");
+        log.end(place(1, 7)).await.expect("ended");
+        log.begin(Generation(2)).await.expect("begun");
+        log.end(place(2, 3)).await.expect("ended");
+        log.begin(Generation(3)).await.expect("begun");
+        log.begin(Generation(4)).await.expect("begun");
+        let check = async |from: Place, to: Place, expected: Option<u64>| {
+            let found = log.between(from, to).await.expect("read");
+            assert_eq!(found, expected, "{from} to {to}");
+        };
+        check(place(3, 4), place(3, 5), Some(0)).await;
+        check(place(3, 4), place(3, 9), Some(4)).await;
+        check(place(1, 7), place(2, 1), Some(0)).await;
+        check(place(1, 5), place(3, 2), Some(2 + 3 + 1)).await;
+        // The third was killed, before the first there was none, and the first told less than that.
+        check(place(3, 4), place(4, 1), None).await;
+        check(place(0, 0), place(1, 1), None).await;
+        check(place(1, 8), place(2, 1), None).await;
+        state.close().await;
+    }
+
+    #[tokio::test]
+    async fn newest_are_kept_and_generations_that_come_again_are_forgotten() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let state = state(&dir).await;
+        let log = EventLog::new(state.clone(), 3);
+        for generation in [1, 2] {
+            log.begin(Generation(generation)).await.expect("begun");
+            let events: Vec<_> = (1..=2).map(|number| shown(generation, number)).collect();
+            log.add(&events).await.expect("added");
+        }
+        let places = async || {
+            let page = log.page(place(0, 0), 10).await.expect("read").into_iter();
+            page.map(|shown| shown.place).collect::<Vec<_>>()
+        };
+        assert_eq!(places().await, [place(1, 2), place(2, 1), place(2, 2)]);
+        // The queue was set aside, and its generations begin anew.
+        log.begin(Generation(2)).await.expect("begun");
+        assert_eq!(places().await, [place(1, 2)]);
+        state.close().await;
+    }
+}

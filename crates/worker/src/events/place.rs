@@ -51,3 +51,28 @@ impl Serialize for Place {
         serializer.collect_str(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_as_they_are_written_and_rise_over_generations() {
+        let place: Place = "12-345".parse().expect("a place");
+        assert_eq!((place.generation, place.number), (Generation(12), 345));
+        assert_eq!(place.to_string(), "12-345");
+        assert!(place < "13-0".parse().expect("a place"));
+        for text in [
+            "",
+            "12",
+            "-12",
+            "1-2-3",
+            "1-+2",
+            "1- 2",
+            "a-1",
+            "1-9223372036854775807",
+        ] {
+            assert_eq!(text.parse::<Place>(), Err(InvalidPlace), "{text}");
+        }
+    }
+}
