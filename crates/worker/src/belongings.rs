@@ -1,22 +1,29 @@
-//! What sessions own beside their rows and processes, given up part by part when they end.
+//! What belongs to a session besides its rows and its processes, given up part by part when it ends.
 
 use async_trait::async_trait;
 use sessiond_queue::ids::SessionId;
 use sessiond_queue::types::CloseDepth;
 
 use crate::agent_watch::AgentWatch;
-use crate::sessions::Belongings;
+use crate::sessions::{Belongings, Settled};
 use crate::state::StateError;
+use crate::worktrees::Worktrees;
 
 /// The parts that keep something for sessions.
+#[derive(Clone)]
 pub struct SessionBelongings {
     /// Whose agents live.
     pub agent_watch: AgentWatch,
+    /// Git worktrees.
+    pub worktrees: Worktrees,
 }
 
 #[async_trait]
 impl Belongings for SessionBelongings {
-    async fn settle(&self, session: SessionId, _: CloseDepth) -> Result<(), StateError> {
-        self.agent_watch.settle(session).await
+    async fn settle(&self, session: SessionId, _: CloseDepth) -> Result<Settled, StateError> {
+        self.agent_watch.settle(session).await?;
+        Ok(Settled {
+            worktrees: self.worktrees.settle(session).await?,
+        })
     }
 }

@@ -49,6 +49,7 @@ use crate::state::{OpenStateError, StateDb, StateError};
 use crate::takeover::{Instances, PredecessorEnd, TakeOver};
 use crate::upkeep::{self, Upkeep};
 use crate::wire::layout::Layout;
+use crate::worktrees::{self, Worktrees};
 
 /// How long requests that are under way may take once the worker stops.
 const REQUESTS_END: Duration = Duration::from_secs(2);
@@ -156,6 +157,15 @@ pub async fn run(
             "who the agents of earlier sessions were is not known"
         );
     }
+    let worktrees = Worktrees::new(worktrees::Parts {
+        state: state.clone(),
+        store: Arc::clone(&store),
+        processes: processes.clone(),
+        events: events.clone(),
+        generation: generation.0,
+        settings: Arc::clone(&settings),
+        layout: layout.clone(),
+    });
     let context = Arc::new(Context {
         store: Arc::clone(&store),
         generation,
@@ -167,6 +177,7 @@ pub async fn run(
         index: Arc::new(Index(indexer.clone())),
         belongings: Arc::new(SessionBelongings {
             agent_watch: agent_watch.clone(),
+            worktrees: worktrees.clone(),
         }),
         events: events.clone(),
         started,
@@ -198,6 +209,7 @@ pub async fn run(
         upkeep,
         processes: processes.clone(),
         feed,
+        worktrees: worktrees.clone(),
         doctor: Doctor {
             layout: layout.clone(),
             discovery: discovery.clone(),
@@ -256,6 +268,7 @@ pub async fn run(
     api.ready.store(true, Ordering::Release);
     let upkeep = tokio::spawn(keep_up);
     let judging = tokio::spawn(follow_the_verdict(Arc::clone(&api), stop_behind.clone()));
+    let taking_over = tokio::spawn(take_over(worktrees));
 
     let (outcome, may_take) = tokio::select! {
         () = stop.cancelled() => (
@@ -280,6 +293,8 @@ pub async fn run(
     .await;
     within(deadline, "sessions", sessions.shutdown(deadline)).await;
     within(deadline, "spool", intake.finished()).await;
+    // Whatever it is at, the next start takes it up again.
+    taking_over.abort();
     stop_behind.cancel();
     within(deadline, "agent watch", finish(keeping)).await;
     within(deadline, "indexer", finish(indexing)).await;
@@ -380,6 +395,18 @@ async fn within(deadline: Instant, part: &'static str, stopping: impl Future<Out
             part,
             "did not stop in time; the next start takes up what it left"
         );
+    }
+}
+
+/// Looks after the worktrees of earlier instances, behind everything else.
+async fn take_over(worktrees: Worktrees) {
+    match worktrees.take_over().await {
+        Ok(taken) if taken.is_empty() => {}
+        Ok(taken) => tracing::info!(?taken, "worktrees of earlier instances taken over"),
+        Err(error) => tracing::error!(
+            error = chain(&error),
+            "worktrees of earlier instances cannot be taken over"
+        ),
     }
 }
 

@@ -41,6 +41,7 @@ pub mod takeover;
 pub mod upkeep;
 pub mod wire;
 pub mod words;
+pub mod worktrees;
 
 #[cfg(test)]
 mod testing;

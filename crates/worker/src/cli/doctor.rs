@@ -191,6 +191,14 @@ fn show(global: &Global, report: &Report) {
             ago(at)
         );
     }
+    if let Some(worktrees) = &report.worktrees
+        && worktrees.count() > 0
+    {
+        println!(
+            "worktrees {} in use, {} kept, {} unfinished; {} without a directory",
+            worktrees.added, worktrees.kept, worktrees.unfinished, worktrees.missing_count
+        );
+    }
     if let Some(search) = &report.search {
         println!("search    {} behind", counted(search.behind, "result"));
     }

@@ -1,7 +1,8 @@
 //! The command line: what can be asked, and what the exit code says.
 //!
 //! Modules in reading order: `client` (talks to the worker), `worker` (run, start, status), `stop`,
-//! `sessions`, `messages`, `results`, `watch` (with `told`, how an event reads), `doctor`, `fix` (what the doctor mends),
+//! `sessions`, `messages`, `results`, `watch` (with `told`, how an event reads), `doctor`, `fix`
+//! (what the doctor mends), `worktree` and `worktree_hook`,
 //! `processes` and `spawns` (how processes, programs and what they cost look), `logs`, `table` (how things look), `pages` (long lists), `pipe` (what a closed one does).
 
 mod client;
@@ -20,6 +21,8 @@ mod table;
 mod told;
 mod watch;
 mod worker;
+mod worktree;
+mod worktree_hook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +39,8 @@ use crate::wire::layout::Layout;
 /// Exit codes, shown by `--help`.
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running, or it is starting or
-stopping; 4 no such session, message, output or checkpoint; 10 the doctor says degraded;
+stopping; 4 no such session, message, output,
+checkpoint or worktree; 10 the doctor says degraded;
 11 the doctor says failing.
 
 All state lies in SESSIOND_HOME, else in $XDG_STATE_HOME/sessiond (~/.local/state/sessiond).";
@@ -120,6 +124,9 @@ enum Command {
         #[arg(value_parser = sessions::session_name)]
         session: String,
     },
+    /// Git worktrees of sessions: add, list, remove or prune them; answer an agent's hooks.
+    #[command(subcommand)]
+    Worktree(worktree::WorktreeCommand),
     /// Hand an event on standard input over, like `sessiond-hook`.
     Hook {
         /// The agent whose event it is.
@@ -302,6 +309,7 @@ async fn ask(global: &Global, command: Command) -> Result<ExitCode, CliError> {
         Command::Context { project } => results::context(global, &project).await?,
         Command::Watch(args) => watch::watch(global, args).await?,
         Command::Purge { session } => sessions::purge(global, &session).await?,
+        Command::Worktree(command) => worktree::worktree(global, command).await?,
         Command::Run
         | Command::Launch
         | Command::Hook { .. }

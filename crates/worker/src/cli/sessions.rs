@@ -12,11 +12,12 @@ use sessiond_queue::types::Session;
 use super::client::{Client, ask, part, print_json, segment};
 use super::spawns;
 use super::table::{ago, clean, clock_time, or_dash, print, print_pairs, short};
-use super::{CliError, Global};
+use super::{CliError, Global, worktree};
 use crate::doctor::SpawnReport;
 use crate::generator::About;
 use crate::sessions::{CloseReport, GeneratorEnd, Live};
 use crate::words::counted;
+use crate::worktrees::{Outcome, SettledWorktree};
 
 /// `sessiond sessions`.
 #[derive(Args)]
@@ -318,6 +319,7 @@ async fn close(global: &Global, name: &str, drain: bool, purge: bool) -> Result<
     if let Some(words) = spawns::reaped(&report.reaped) {
         println!("{words}");
     }
+    worktree::print_kept(&report.worktrees);
     Ok(())
 }
 
@@ -340,6 +342,11 @@ fn closed(report: &CloseReport) -> String {
     if report.released > 0 {
         let claims = counted(report.released, "claim");
         words.push_str(&format!("; {claims} given back"));
+    }
+    let is_removed = |settled: &&SettledWorktree| settled.outcome == Outcome::Removed;
+    let removed = report.worktrees.iter().filter(is_removed).count() as u64;
+    if removed > 0 {
+        words.push_str(&format!("; {} removed", counted(removed, "worktree")));
     }
     if report.pending_left > 0 {
         let messages = counted(report.pending_left, "message");
@@ -369,6 +376,7 @@ mod tests {
             reaped: Vec::new(),
             released: 0,
             pending_left: 0,
+            worktrees: Vec::new(),
             life: Some(Life::Ended),
         };
         assert_eq!(closed(&nothing), "is ended");

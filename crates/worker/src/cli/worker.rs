@@ -159,9 +159,15 @@ fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
 
 /// Starts the worker detached, and waits until it is ready. One that is stopping is waited for.
 pub(super) async fn start(global: &Global) -> Result<(), CliError> {
+    let state = start_quietly(global).await?;
+    say(global, state)
+}
+
+/// The same without a word; gives what there would be to say.
+pub(super) async fn start_quietly(global: &Global) -> Result<&'static str, CliError> {
     let client = Client::at_once(global)?;
     if client.get_text("/readyz").await.is_ok() {
-        return say(global, "already running");
+        return Ok("already running");
     }
     // A configuration or a home that cannot be used is best told here: the worker, once detached,
     // has nobody to tell.
@@ -172,7 +178,7 @@ pub(super) async fn start(global: &Global) -> Result<(), CliError> {
     loop {
         wait_for_predecessor(&global.layout, stopped_at).await?;
         if come_up(&global.layout, &client).await? {
-            return say(global, "started");
+            return Ok("started");
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Config {
     pub supervisor: Supervisor,
     /// How much is kept of what happens, and for how many readers.
     pub events: Events,
+    /// Sessions' git worktrees.
+    pub worktrees: Worktrees,
     /// Deliberate slowness and failure.
     pub rehearsal: Rehearsal,
     /// The log.
@@ -130,6 +132,20 @@ pub struct Events {
     pub readers_max: usize,
     /// Silence after which a reader gets a sign of life.
     pub heartbeat_ms: u64,
+}
+
+/// `[worktrees]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worktrees {
+    /// Where they lie; empty: under the home.
+    pub root: String,
+    /// Git's program.
+    pub git: String,
+    /// Longest command to git.
+    pub git_timeout_ms: u64,
+    /// Longest settling of a session's worktrees.
+    pub settle_timeout_ms: u64,
 }
 
 /// `[rehearsal]`.
@@ -353,6 +369,11 @@ impl Config {
             ("http.body_max_bytes", self.http.body_max_bytes as u64),
             ("hook.body_max_bytes", self.hook.body_max_bytes as u64),
             ("log.files_max", self.log.files_max as u64),
+            ("worktrees.git_timeout_ms", self.worktrees.git_timeout_ms),
+            (
+                "worktrees.settle_timeout_ms",
+                self.worktrees.settle_timeout_ms,
+            ),
         ];
         for (name, value) in at_least_one {
             if value == 0 {
@@ -373,6 +394,16 @@ impl Config {
                 ),
             };
             return Err(invalid(name, &problem));
+        }
+        let root = &self.worktrees.root;
+        if !root.is_empty() && !Path::new(root).is_absolute() {
+            return Err(invalid(
+                "worktrees.root",
+                "must be an absolute path, or empty",
+            ));
+        }
+        if self.worktrees.git.is_empty() {
+            return Err(invalid("worktrees.git", "must not be empty"));
         }
         if let Some((name, problem)) = self.generator.problem() {
             return Err(invalid(&name, &problem));
@@ -481,6 +512,20 @@ fn overlay_environment(
     Ok(())
 }
 
+/// The steps at which a rehearsal kills the worker: of a close, and of a worktree's life.
+const KILL_STEPS: [&str; 10] = [
+    "",
+    "marked",
+    "stopped",
+    "purged",
+    "forgotten",
+    "settled",
+    "worktree_intended",
+    "worktree_made",
+    "worktree_leaving",
+    "worktree_gone",
+];
+
 /// `5` where `5.0` is meant.
 fn as_float(slot: &Value, value: Value) -> Value {
     match (slot, value) {
@@ -540,13 +585,13 @@ fn check_value(name: &str, value: &Value, origin: &str) -> Result<(), ConfigErro
             ))
         }
         Value::String(text)
-            if name == "rehearsal.kill_at"
-                && !["", "marked", "stopped", "purged", "forgotten"].contains(&text.as_str()) =>
+            if name == "rehearsal.kill_at" && !KILL_STEPS.contains(&text.as_str()) =>
         {
+            let steps = KILL_STEPS[1..].join(", ");
             Err(invalid(
                 origin,
                 name,
-                "must be empty, marked, stopped, purged or forgotten",
+                &format!("must be empty or one of: {steps}"),
             ))
         }
         _ => Ok(()),

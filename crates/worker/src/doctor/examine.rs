@@ -27,6 +27,7 @@ use crate::instance::Discovery;
 use crate::set_aside::SetAside;
 use crate::spool::SpoolStatus;
 use crate::wire::layout::Layout;
+use crate::worktrees::WorktreesReport;
 
 /// Rejected events in a report.
 const REJECTED_MAX: usize = 20;
@@ -70,6 +71,7 @@ impl Doctor {
             }),
             spool: spool_report(&self.layout, Arc::clone(&self.set_aside)).await,
             search: search_report(api).await,
+            worktrees: worktrees_report(api).await,
             upkeep: Some(api.upkeep.status()),
             generators: Some(generators::generators(&api.context, &api.processes)),
             spawns: generators::spawns(&api.processes, None, now).await,
@@ -153,6 +155,7 @@ fn empty(at: Timestamp) -> Report {
         agents: None,
         spool: SpoolReport::default(),
         search: None,
+        worktrees: None,
         upkeep: None,
         environment_leaks: Vec::new(),
         deep: None,
@@ -174,6 +177,15 @@ async fn search_report(api: &Api) -> Option<SearchReport> {
         last_error: status.last_error,
         set_aside: api.state.set_aside().map(Path::to_owned),
     })
+}
+
+async fn worktrees_report(api: &Api) -> Option<WorktreesReport> {
+    let report = api.worktrees.report().await;
+    report
+        .inspect_err(|error| {
+            tracing::error!(error = chain(error), "the doctor cannot read the worktrees");
+        })
+        .ok()
 }
 
 async fn examine_store(

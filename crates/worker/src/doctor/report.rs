@@ -18,6 +18,7 @@ use crate::occupant::Occupant;
 use crate::sessions::Activity;
 use crate::takeover::TakeOverReport;
 use crate::upkeep::UpkeepStatus;
+use crate::worktrees::WorktreesReport;
 
 /// Everything the doctor found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,6 +58,9 @@ pub struct Report {
     pub spool: SpoolReport,
     /// The search index.
     pub search: Option<SearchReport>,
+    /// Sessions' worktrees; `null`: no worker is running, or its rows cannot be read.
+    #[serde(default)]
+    pub worktrees: Option<WorktreesReport>,
     /// What was deleted of finished messages since the start; `null`: no worker is running.
     pub upkeep: Option<UpkeepStatus>,
     /// Names of variables in the worker's environment that do not belong there.

@@ -64,6 +64,7 @@ pub(super) fn running(uptime_ms: u64) -> Report {
             last_error: None,
             set_aside: None,
         }),
+        worktrees: None,
         upkeep: Some(UpkeepStatus::default()),
         environment_leaks: Vec::new(),
         deep: None,

@@ -4,14 +4,16 @@
 //! known reason, or have arrived a moment ago.
 //!
 //! Here the worker as a whole is judged; `sessions` judges each session, `alike` tells of
-//! those in the same trouble at once, `agents` of whose end will not be noticed, `generators` what keeps several of them from their work,
-//! `processes` what runs for them.
+//! those in the same trouble at once, `agents` of whose end will not be noticed, `generators` what
+//! keeps several of them from their work, `processes` what runs for them, `worktrees` what git made
+//! for them.
 
 mod agents;
 mod alike;
 mod generators;
 mod processes;
 mod sessions;
+mod worktrees;
 
 use std::time::Duration;
 
@@ -42,6 +44,7 @@ pub(super) fn judge(report: &mut Report) {
     agents::judge(report, &mut findings);
     generators::judge(report, &mut findings);
     processes::judge(report, &mut findings);
+    worktrees::judge(report, &mut findings);
     // Before the list of sessions is cut: it tells which of them is full.
     let of_spool = spool(report);
     let of_sessions = sessions::judge(report);

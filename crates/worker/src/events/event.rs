@@ -3,14 +3,18 @@
 //! An event says what a reader needs to understand it, and never a prompt, a payload or a secret.
 //! Which session it happened in stands beside it, and that session's names are added when it is read.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 use sessiond_queue::ids::{MessageId, Seq, SessionId, Timestamp};
 use sessiond_queue::types::CloseDepth;
 use sessiond_supervisor::{StopEnd, Stopped};
+use uuid::Uuid;
 
 use crate::doctor::Verdict;
 use crate::generator::About;
 use crate::sessions::CloseReport;
+use crate::worktrees::Reason;
 
 /// Characters of a reason, which a generator may make as long as it likes.
 const REASON_MAX_CHARS: usize = 500;
@@ -95,6 +99,38 @@ pub enum Event {
         messages: u64,
     },
 
+    /// A worktree was made for a session.
+    #[serde(rename = "worktree.added")]
+    WorktreeAdded {
+        /// Its id.
+        id: Uuid,
+        /// Where it is.
+        path: PathBuf,
+        /// Its branch.
+        branch: String,
+    },
+    /// A worktree is gone, with its branch if that had no commits of its own.
+    #[serde(rename = "worktree.removed")]
+    WorktreeRemoved {
+        /// Its id.
+        id: Uuid,
+        /// Where it was.
+        path: PathBuf,
+        /// Its branch.
+        branch: String,
+    },
+    /// A worktree outlives its session, because something would be lost.
+    #[serde(rename = "worktree.kept")]
+    WorktreeKept {
+        /// Its id.
+        id: Uuid,
+        /// Where it is.
+        path: PathBuf,
+        /// Its branch.
+        branch: String,
+        /// What would be lost.
+        reasons: Vec<Reason>,
+    },
     /// An event of the session was the first to name this process as its agent.
     #[serde(rename = "agent.seen")]
     AgentSeen {

@@ -35,6 +35,12 @@ impl ApiError {
         }
     }
 
+    /// The same with details for programs.
+    #[must_use]
+    pub fn with_details(self, details: Value) -> Self {
+        Self { details, ..self }
+    }
+
     /// A named field that is not what it must be.
     pub fn invalid_field(field: &str, problem: impl AsRef<str>) -> Self {
         let problem = problem.as_ref();

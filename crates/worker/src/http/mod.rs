@@ -16,6 +16,7 @@ mod messages;
 mod output;
 mod search;
 mod sessions;
+mod worktrees;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -43,6 +44,7 @@ use crate::sessions::{Context, Sessions};
 use crate::state::StateDb;
 use crate::takeover::TakeOver;
 use crate::upkeep::Upkeep;
+use crate::worktrees::Worktrees;
 
 /// What the handlers work with.
 pub struct Api {
@@ -66,6 +68,8 @@ pub struct Api {
     pub processes: SessionProcesses,
     /// What happens, for those who follow it.
     pub feed: Feed,
+    /// Sessions' worktrees.
+    pub worktrees: Worktrees,
     /// Examines everything.
     pub doctor: Doctor,
     /// What this start has taken over; not set before it has.
@@ -104,6 +108,19 @@ pub fn router(api: Arc<Api>) -> Router {
             "/v1/sessions/{session}/checkpoint",
             get(sessions::checkpoint),
         )
+        .route(
+            "/v1/sessions/{session}/worktrees",
+            get(worktrees::list_of_session)
+                .post(worktrees::add)
+                .delete(worktrees::remove_of_session),
+        )
+        .route(
+            "/v1/sessions/{session}/worktrees/{id}",
+            delete(worktrees::remove_one_of_session),
+        )
+        .route("/v1/worktrees", get(worktrees::list))
+        .route("/v1/worktrees/prune", post(worktrees::prune))
+        .route("/v1/worktrees/{id}", delete(worktrees::remove))
         .route("/v1/failing/restart", post(sessions::restart_failing))
         .route("/v1/messages", get(messages::list))
         .route(

@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{CloseReport, Depth, GeneratorEnd};
-use super::{CloseError, Context};
+use super::{CloseError, Context, Settled};
+use crate::config::Rehearsal;
 use crate::events::{Event, Who};
 
 /// What the close has to know of a run to end it.
@@ -127,7 +128,7 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
             Marked::DrainCalledOff => return Ok(None),
         }
     }
-    rehearse(context, "marked");
+    rehearse(&context.settings.rehearsal, "marked");
     let begun = Instant::now();
     let may_hold_a_claim = unsettled || run.is_some();
     let generator = stop(session, run, wait).await;
@@ -146,7 +147,7 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         let given_back = context.store.release_session(session, reason, now).await;
         released = given_back.map_err(SessionError::Store)?;
     }
-    rehearse(context, "stopped");
+    rehearse(&context.settings.rehearsal, "stopped");
     let mut who = None;
     if mark == Some(CloseDepth::Purge) {
         let row = context.store.session(session).await;
@@ -160,13 +161,15 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         // Rows first: what the index reads afterwards cannot bring a purged result back.
         let now = context.clock.now();
         context.store.purge_rows(session, now).await?;
-        rehearse(context, "purged");
+        rehearse(&context.settings.rehearsal, "purged");
         context.index.forget(session).await?;
         context.processes.forget(session).await;
-        rehearse(context, "forgotten");
+        rehearse(&context.settings.rehearsal, "forgotten");
     }
+    let mut settled = Settled::default();
     if let Some(depth) = mark {
-        context.belongings.settle(session, depth).await?;
+        settled = context.belongings.settle(session, depth).await?;
+        rehearse(&context.settings.rehearsal, "settled");
     }
     let mut drain_until = None;
     let (life, pending_left) = if mark.is_some() {
@@ -190,6 +193,7 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         reaped,
         released,
         pending_left,
+        worktrees: settled.worktrees,
         life,
     };
     Ok(Some(Done {
@@ -220,8 +224,8 @@ async fn stop(session: SessionId, run: Option<RunHandle>, wait: Duration) -> Gen
 }
 
 /// Kills the worker at a configured step, as a power cut would.
-fn rehearse(context: &Context, step: &str) {
-    if context.settings.rehearsal.kill_at == step {
+pub(crate) fn rehearse(rehearsal: &Rehearsal, step: &str) {
+    if rehearsal.kill_at == step {
         tracing::warn!(step, "rehearsal: the worker kills itself");
         // If even that fails, the rehearsal has no effect, which its caller notices.
         let _not_killed = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);

@@ -51,6 +51,7 @@ use sessiond_supervisor::Stopped;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
+pub(crate) use self::close::rehearse;
 pub use self::report::{Activity, CloseReport, Depth, GeneratorEnd, Live, Restarted, SessionEvent};
 use crate::admission::Admission;
 use crate::clock::Clock;
@@ -59,6 +60,7 @@ use crate::events::Events;
 use crate::generator::GeneratorFactory;
 use crate::search::SearchError;
 use crate::state::StateError;
+use crate::worktrees::SettledWorktree;
 
 /// Commands waiting for the dispatcher; beyond it senders wait, which slows enqueues down instead
 /// of filling memory.
@@ -124,7 +126,14 @@ impl Processes for NoProcesses {
 pub trait Belongings: Send + Sync + 'static {
     /// Gives up what does not outlive a session, once nothing of it runs any more. What was given up
     /// is so for good: it is on disk. May be repeated.
-    async fn settle(&self, session: SessionId, depth: CloseDepth) -> Result<(), StateError>;
+    async fn settle(&self, session: SessionId, depth: CloseDepth) -> Result<Settled, StateError>;
+}
+
+/// What was given up at the end of a session, and what was not.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// What became of its worktrees.
+    pub worktrees: Vec<SettledWorktree>,
 }
 
 /// Sessions that own nothing else.
@@ -133,8 +142,8 @@ pub struct NoBelongings;
 
 #[async_trait]
 impl Belongings for NoBelongings {
-    async fn settle(&self, _: SessionId, _: CloseDepth) -> Result<(), StateError> {
-        Ok(())
+    async fn settle(&self, _: SessionId, _: CloseDepth) -> Result<Settled, StateError> {
+        Ok(Settled::default())
     }
 }
 

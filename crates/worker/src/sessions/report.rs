@@ -6,6 +6,7 @@ use sessiond_queue::types::{CloseDepth, Life, Session};
 use sessiond_supervisor::Stopped;
 
 use crate::generator::About;
+use crate::worktrees::SettledWorktree;
 
 /// How deep a close goes. Each depth includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +69,9 @@ pub struct CloseReport {
     pub released: u64,
     /// Messages left pending.
     pub pending_left: i64,
+    /// What became of its worktrees; those that are kept are where they were.
+    #[serde(default)]
+    pub worktrees: Vec<SettledWorktree>,
     /// The session's life afterwards; `null`: its row is gone, or it never had one.
     pub life: Option<Life>,
 }

@@ -3,7 +3,7 @@
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (
         1,
         "search",
@@ -18,6 +18,11 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
         4,
         "agents",
         include_str!("../../migrations/state/0004_agents.sql"),
+    ),
+    (
+        5,
+        "worktrees",
+        include_str!("../../migrations/state/0005_worktrees.sql"),
     ),
     (
         6,

@@ -1,0 +1,1 @@
+UPDATE worktrees SET state = 'kept', reasons = ?, settled_at = ? WHERE id = ?

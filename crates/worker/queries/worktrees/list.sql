@@ -1,0 +1,1 @@
+SELECT * FROM worktrees ORDER BY id

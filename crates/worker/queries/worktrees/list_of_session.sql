@@ -1,0 +1,1 @@
+SELECT * FROM worktrees WHERE session = ? ORDER BY id

@@ -1,0 +1,1 @@
+UPDATE worktrees SET state = 'added' WHERE id = ? AND state <> 'kept'

@@ -1,0 +1,1 @@
+UPDATE worktrees SET state = 'leaving' WHERE id = ?

@@ -1,0 +1,183 @@
+//! The commands about worktrees: add, list, remove, prune. The hook is `worktree_hook`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::client::{Client, part, print_json, segment};
+use super::sessions::session_name;
+use super::table::{ago, clean, print};
+use super::{CliError, Global, worktree_hook};
+use crate::words::counted;
+use crate::worktrees::{Outcome, Removed, SettledWorktree, ShownWorktree};
+
+/// `sessiond worktree`.
+#[derive(Subcommand)]
+pub(super) enum WorktreeCommand {
+    /// Make a worktree for a session, with a branch of its own, and print where it is.
+    Add {
+        /// The session's id, or AGENT:KEY.
+        #[arg(value_parser = session_name)]
+        session: String,
+        /// The repository, or a directory in it.
+        #[arg(default_value = ".")]
+        repo: PathBuf,
+        /// What its branch begins at; the repository's HEAD unless given.
+        #[arg(long)]
+        base: Option<String>,
+        /// What its directory is called; as the session unless given.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List worktrees, also those that ended sessions have left, and how each of them is.
+    List {
+        /// Only of this session: its id, or AGENT:KEY.
+        #[arg(long, value_parser = session_name)]
+        session: Option<String>,
+    },
+    /// Remove a worktree, with its branch if that has no commits of its own.
+    Remove {
+        /// Its id.
+        id: Uuid,
+        /// What may be lost with it, separated by commas. Without it nothing is, and what would be
+        /// is told.
+        #[arg(long, value_name = "LOSSES")]
+        force: Option<String>,
+    },
+    /// Remove what ended sessions have left and nothing would be lost with any more; forget what is
+    /// gone.
+    Prune,
+    /// Answer Claude Code's WorktreeCreate and WorktreeRemove hooks.
+    Hook,
+}
+
+pub(super) async fn worktree(global: &Global, command: WorktreeCommand) -> Result<(), CliError> {
+    match command {
+        WorktreeCommand::Add {
+            session,
+            repo,
+            base,
+            name,
+        } => {
+            // The worker has another working directory.
+            let repo = std::path::absolute(repo).map_err(anyhow::Error::new)?;
+            let body = json!({ "repo": repo, "base": base, "name": name });
+            add(global, &session, &body).await
+        }
+        WorktreeCommand::List { session } => list(global, session.as_deref()).await,
+        WorktreeCommand::Remove { id, force } => remove(global, id, force).await,
+        WorktreeCommand::Prune => prune(global).await,
+        WorktreeCommand::Hook => worktree_hook::answer(global).await,
+    }
+}
+
+async fn add(global: &Global, session: &str, body: &Value) -> Result<(), CliError> {
+    let path = format!("/v1/sessions/{}/worktrees", segment(session));
+    let words = "waiting for git to check it out";
+    let answer: Value = Client::new(global)?
+        .post_and_wait(&path, body, words)
+        .await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let path: String = part(&answer, "path")?;
+    println!("{path}");
+    Ok(())
+}
+
+async fn list(global: &Global, session: Option<&str>) -> Result<(), CliError> {
+    let path = match session {
+        Some(session) => format!("/v1/sessions/{}/worktrees", segment(session)),
+        None => "/v1/worktrees".to_owned(),
+    };
+    // Each is looked at by git.
+    let answer: Value = Client::new(global)?
+        .send_and_wait(Method::GET, &path, &[])
+        .await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let worktrees: Vec<ShownWorktree> = part(&answer, "worktrees")?;
+    let rows = worktrees.iter().map(|shown| {
+        let worktree = &shown.worktree;
+        let state = match shown.ahead {
+            0 => shown.state.to_string(),
+            ahead => format!("{} (ahead by {ahead})", shown.state),
+        };
+        vec![
+            worktree.id.to_string(),
+            worktree.session_name.clone(),
+            state,
+            worktree.branch.clone(),
+            format!("{} ago", ago(worktree.created_at)),
+            worktree.path.display().to_string(),
+        ]
+    });
+    print(
+        &["id", "session", "state", "branch", "created", "path"],
+        rows.collect(),
+    );
+    Ok(())
+}
+
+async fn remove(global: &Global, id: Uuid, force: Option<String>) -> Result<(), CliError> {
+    let path = format!("/v1/worktrees/{id}");
+    let removed: Removed = Client::new(global)?
+        .send_and_wait(Method::DELETE, &path, &[("force", force)])
+        .await?;
+    if global.json {
+        return print_json(&serde_json::to_value(&removed).map_err(anyhow::Error::new)?);
+    }
+    println!("removed {}", clean(&removed.path.to_string_lossy()));
+    for lost in &removed.lost {
+        println!("lost: {}", clean(&lost.message));
+    }
+    Ok(())
+}
+
+async fn prune(global: &Global) -> Result<(), CliError> {
+    let answer: Value = Client::new(global)?
+        .send_and_wait(Method::POST, "/v1/worktrees/prune", &[])
+        .await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let settled: Vec<SettledWorktree> = part(&answer, "worktrees")?;
+    let removed = settled
+        .iter()
+        .filter(|settled| settled.outcome == Outcome::Removed);
+    println!("{} removed", counted(removed.count() as u64, "worktree"));
+    print_kept(&settled);
+    Ok(())
+}
+
+/// Says of each worktree that was kept where it is, why, and what can be done with it.
+pub(super) fn print_kept(settled: &[SettledWorktree]) {
+    for kept in settled {
+        if kept.outcome == Outcome::Removed {
+            continue;
+        }
+        let reasons: Vec<&str> = kept
+            .reasons
+            .iter()
+            .map(|reason| reason.message.as_str())
+            .collect();
+        println!(
+            "kept worktree {}: {}",
+            clean(&kept.path.to_string_lossy()),
+            clean(&reasons.join("; "))
+        );
+        let ways = [
+            ("merge", &kept.how_to_merge),
+            ("discard", &kept.how_to_discard),
+        ];
+        for (name, command) in ways {
+            if let Some(command) = command {
+                println!("  to {name} it: {}", clean(command));
+            }
+        }
+    }
+}

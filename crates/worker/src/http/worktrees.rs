@@ -1,0 +1,238 @@
+//! `/v1/sessions/{session}/worktrees` and `/v1/worktrees`: add, list, remove, prune.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sessiond_queue::ids::{SessionId, Timestamp};
+use uuid::Uuid;
+
+use super::extract::{Body, Params, SessionPath};
+use super::{Api, ApiError};
+use crate::errors::chain;
+use crate::worktrees::{
+    AddError, GitError, Loss, PruneError, RemoveError, Removed, Wanted, Worktree,
+};
+
+/// Body of `POST /v1/sessions/{session}/worktrees`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddBody {
+    repo: String,
+    base: Option<String>,
+    name: Option<String>,
+}
+
+/// A worktree that was added.
+#[derive(Debug, Serialize)]
+pub(super) struct Added {
+    id: Uuid,
+    session: SessionId,
+    path: PathBuf,
+    branch: String,
+    /// The commit it begins at.
+    base: String,
+    /// The branch whose tip that was.
+    base_branch: Option<String>,
+    repo: PathBuf,
+    created_at: Timestamp,
+}
+
+impl From<Worktree> for Added {
+    fn from(worktree: Worktree) -> Self {
+        Self {
+            id: worktree.id,
+            session: worktree.session,
+            path: worktree.path,
+            branch: worktree.branch,
+            base: worktree.base_commit,
+            base_branch: worktree.base_branch,
+            repo: worktree.repo,
+            created_at: worktree.created_at,
+        }
+    }
+}
+
+pub(super) async fn add(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+    Body(body): Body<AddBody>,
+) -> Result<(StatusCode, Json<Added>), ApiError> {
+    let wanted = Wanted {
+        repo: body.repo,
+        base: body.base,
+        name: body.name,
+    };
+    let worktree = api.worktrees.add(&session, wanted).await?;
+    Ok((StatusCode::CREATED, Json(worktree.into())))
+}
+
+pub(super) async fn list_of_session(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+) -> Result<Json<Value>, ApiError> {
+    let worktrees = api.worktrees.list(Some(session.id)).await?;
+    Ok(Json(json!({ "worktrees": worktrees })))
+}
+
+/// Of all sessions, ended and purged ones too.
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
+    let worktrees = api.worktrees.list(None).await?;
+    Ok(Json(json!({ "worktrees": worktrees })))
+}
+
+/// Query of a removal.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemoveParams {
+    id: Option<String>,
+    /// The losses that are agreed to, separated by commas.
+    force: Option<String>,
+}
+
+pub(super) async fn remove_of_session(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+    Params(params): Params<RemoveParams>,
+) -> Result<Json<Removed>, ApiError> {
+    let missing = || ApiError::invalid_field("id", "is missing: which worktree is to be removed");
+    let id = params.id.as_deref().ok_or_else(missing)?;
+    remove_worktree(&api, Some(session.id), id, params.force.as_deref()).await
+}
+
+/// Both ids of a path; the session is found by its own extractor.
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    id: String,
+}
+
+/// Query of a removal whose path has the id.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ForceParams {
+    force: Option<String>,
+}
+
+pub(super) async fn remove_one_of_session(
+    State(api): State<Arc<Api>>,
+    SessionPath(session): SessionPath,
+    Path(Named { id }): Path<Named>,
+    Params(params): Params<ForceParams>,
+) -> Result<Json<Removed>, ApiError> {
+    remove_worktree(&api, Some(session.id), &id, params.force.as_deref()).await
+}
+
+pub(super) async fn remove(
+    State(api): State<Arc<Api>>,
+    Path(Named { id }): Path<Named>,
+    Params(params): Params<ForceParams>,
+) -> Result<Json<Removed>, ApiError> {
+    remove_worktree(&api, None, &id, params.force.as_deref()).await
+}
+
+async fn remove_worktree(
+    api: &Api,
+    session: Option<SessionId>,
+    id: &str,
+    force: Option<&str>,
+) -> Result<Json<Removed>, ApiError> {
+    let id = id
+        .parse()
+        .map_err(|_| ApiError::invalid_field("id", "must be a worktree's id, a UUID"))?;
+    let agreed = agreed(force.unwrap_or_default())?;
+    Ok(Json(api.worktrees.remove(id, session, &agreed).await?))
+}
+
+/// The losses that are agreed to. There is no word for all of them: whoever forces says what he
+/// knows to be lost.
+fn agreed(force: &str) -> Result<Vec<Loss>, ApiError> {
+    let words = force.split(',').map(str::trim);
+    let words = words.filter(|word| !word.is_empty());
+    let losses = words.map(|word| {
+        Loss::agreed(word).ok_or_else(|| {
+            let known = Loss::agreeable();
+            let problem = format!("must name what may be lost, separated by commas: {known}");
+            ApiError::invalid_field("force", problem)
+        })
+    });
+    losses.collect()
+}
+
+pub(super) async fn prune(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
+    let worktrees = api.worktrees.prune().await?;
+    Ok(Json(json!({ "worktrees": worktrees })))
+}
+
+fn git_error(error: &GitError) -> ApiError {
+    let (status, code) = match error {
+        GitError::Missing { .. } => (StatusCode::SERVICE_UNAVAILABLE, "git_missing"),
+        GitError::Ended { .. } => (StatusCode::SERVICE_UNAVAILABLE, "git_ended"),
+        GitError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "git_timeout"),
+        GitError::Start(_) => (StatusCode::SERVICE_UNAVAILABLE, "git_not_started"),
+        GitError::NoDirectory { .. } | GitError::TooMuch { .. } | GitError::Failed { .. } => {
+            (StatusCode::CONFLICT, "git_refused")
+        }
+    };
+    ApiError::new(status, code, chain(error))
+}
+
+impl From<AddError> for ApiError {
+    fn from(error: AddError) -> Self {
+        let message = chain(&error);
+        match error {
+            AddError::InvalidField { field, problem } => Self::invalid_field(field, problem),
+            AddError::NotOpen { .. } => {
+                Self::new(StatusCode::CONFLICT, "session_not_open", message)
+            }
+            AddError::Full { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_worktrees", message)
+            }
+            AddError::Empty { .. } => Self::new(StatusCode::CONFLICT, "empty_repository", message),
+            AddError::Root { .. } | AddError::Inside { .. } => {
+                Self::new(StatusCode::CONFLICT, "unusable_root", message)
+            }
+            AddError::Busy(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "repository_busy", message)
+            }
+            AddError::Git(error) => git_error(&error),
+            AddError::State(error) => error.into(),
+            AddError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RemoveError> for ApiError {
+    fn from(error: RemoveError) -> Self {
+        let message = chain(&error);
+        match error {
+            RemoveError::Unknown(_) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_worktree", message)
+            }
+            RemoveError::WouldLose { reasons, .. } => {
+                Self::new(StatusCode::CONFLICT, "would_lose", message)
+                    .with_details(json!({ "reasons": reasons }))
+            }
+            RemoveError::CannotTell { reasons, .. } => {
+                Self::new(StatusCode::CONFLICT, "cannot_tell", message)
+                    .with_details(json!({ "reasons": reasons }))
+            }
+            RemoveError::Busy(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "repository_busy", message)
+            }
+            RemoveError::State(error) => error.into(),
+        }
+    }
+}
+
+impl From<PruneError> for ApiError {
+    fn from(error: PruneError) -> Self {
+        match error {
+            PruneError::State(error) => error.into(),
+            PruneError::Store(error) => error.into(),
+        }
+    }
+}
