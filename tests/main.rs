@@ -33,3 +33,4 @@ mod torture_crash;
 #[cfg(target_os = "linux")]
 mod torture_reuse;
 mod upkeep;
+mod worktrees;

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sessiond_supervisor::Tag;
 
 use super::client::{Client, part, segment};
 use super::{CliError, Global, worker};
@@ -62,7 +63,7 @@ fn read() -> Result<Event, CliError> {
 async fn create(global: &Global, event: Event) -> Result<(), CliError> {
     let session = required("session_id", event.session_id)?;
     let cwd = required("cwd", event.cwd)?;
-    refuse_own_tree()?;
+    refuse_own_tree(global)?;
     worker::start_quietly(global).await?;
     let client = Client::new(global)?;
     let words = "waiting for the worker";
@@ -81,17 +82,17 @@ async fn create(global: &Global, event: Event) -> Result<(), CliError> {
 
 async fn remove(global: &Global, event: Event) -> Result<(), CliError> {
     let wanted = required("worktree_path", event.worktree_path)?;
-    refuse_own_tree()?;
+    refuse_own_tree(global)?;
     worker::start_quietly(global).await?;
     let client = Client::new(global)?;
     let wanted = Path::new(&wanted);
     let wanted = std::fs::canonicalize(wanted).unwrap_or_else(|_| wanted.to_owned());
+    let at = [("path", Some(wanted.to_string_lossy().into_owned()))];
     let answer: Value = client
-        .send_and_wait(Method::GET, "/v1/worktrees", &[])
+        .send_and_wait(Method::GET, "/v1/worktrees", &at)
         .await?;
     let worktrees: Vec<ShownWorktree> = part(&answer, "worktrees")?;
-    let mut worktrees = worktrees.into_iter();
-    let Some(found) = worktrees.find(|shown| shown.worktree.path == wanted) else {
+    let Some(found) = worktrees.first() else {
         // None of ours, or gone already: whoever made it removes it.
         return Ok(());
     };
@@ -107,12 +108,12 @@ fn required(field: &str, value: Option<String>) -> Result<String, CliError> {
 
 /// An agent that the worker itself runs ends with its program; a session made for it would be
 /// nobody's to end.
-fn refuse_own_tree() -> Result<(), CliError> {
-    match std::env::var_os(TAG) {
-        None => Ok(()),
-        Some(_) => Err(anyhow::anyhow!(
-            "make a worktree: this runs inside of a program of sessiond's"
-        )
-        .into()),
+fn refuse_own_tree(global: &Global) -> Result<(), CliError> {
+    let tag = std::env::var(TAG).ok().and_then(|tag| tag.parse().ok());
+    let install = std::fs::read_to_string(global.layout.install_file()).unwrap_or_default();
+    if tag.is_some_and(|tag: Tag| tag.is_of_install(install.trim())) {
+        let problem = "this runs inside of a program that sessiond runs itself";
+        return Err(anyhow::anyhow!("answer the hook: {problem}").into());
     }
+    Ok(())
 }

@@ -35,7 +35,7 @@ pub(super) struct Added {
     path: PathBuf,
     branch: String,
     /// The commit it begins at.
-    base: String,
+    base_commit: String,
     /// The branch whose tip that was.
     base_branch: Option<String>,
     repo: PathBuf,
@@ -49,7 +49,7 @@ impl From<Worktree> for Added {
             session: worktree.session,
             path: worktree.path,
             branch: worktree.branch,
-            base: worktree.base_commit,
+            base_commit: worktree.base_commit,
             base_branch: worktree.base_branch,
             repo: worktree.repo,
             created_at: worktree.created_at,
@@ -75,13 +75,24 @@ pub(super) async fn list_of_session(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
 ) -> Result<Json<Value>, ApiError> {
-    let worktrees = api.worktrees.list(Some(session.id)).await?;
+    let worktrees = api.worktrees.list(Some(session.id), None).await?;
     Ok(Json(json!({ "worktrees": worktrees })))
 }
 
+/// Query of `GET /v1/worktrees`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    /// Only the one at this path.
+    path: Option<PathBuf>,
+}
+
 /// Of all sessions, ended and purged ones too.
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
-    let worktrees = api.worktrees.list(None).await?;
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Value>, ApiError> {
+    let worktrees = api.worktrees.list(None, params.path.as_deref()).await?;
     Ok(Json(json!({ "worktrees": worktrees })))
 }
 

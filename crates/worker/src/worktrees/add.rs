@@ -104,7 +104,15 @@ impl Worktrees {
     /// [`AddError`]; what git had begun is undone.
     pub async fn add(&self, session: &Session, wanted: Wanted) -> Result<Worktree, AddError> {
         let inner = &*self.inner;
-        let repo = check(&wanted)?;
+        check_texts(&wanted)?;
+        let named = wanted.repo.clone();
+        let repo = inner.blocking(move || directory(Path::new(&named))).await;
+        let repo = repo.unwrap_or_else(|| {
+            Err(invalid(
+                "repo",
+                "does not answer: its disk may be away".to_owned(),
+            ))
+        })?;
         inner.require_open(session).await?;
         let found = inner.call(session.id, &repo, inner.git_deadline());
         let repository = Repository::find(&inner.git, found).await?;
@@ -279,15 +287,18 @@ impl Inner {
     }
 }
 
-/// Checks what was asked for; gives the directory by its real path.
-fn check(wanted: &Wanted) -> Result<PathBuf, AddError> {
+fn check_texts(wanted: &Wanted) -> Result<(), AddError> {
     check_text("repo", &wanted.repo)?;
     for (field, text) in [("base", &wanted.base), ("name", &wanted.name)] {
         if let Some(text) = text {
             check_text(field, text)?;
         }
     }
-    let repo = Path::new(&wanted.repo);
+    Ok(())
+}
+
+/// The directory by its real path. Blocks.
+fn directory(repo: &Path) -> Result<PathBuf, AddError> {
     if !repo.is_absolute() {
         return Err(invalid("repo", "must be an absolute path".to_owned()));
     }

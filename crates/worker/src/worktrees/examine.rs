@@ -94,7 +94,9 @@ async fn look(
             return Ok(());
         }
     }
-    if !worktree.git_dir.is_dir() {
+    let git_dir = worktree.git_dir.clone();
+    let has_repository = inner.blocking(move || git_dir.is_dir()).await;
+    if !has_repository.unwrap_or(true) {
         if found.is_here {
             let repository = worktree.git_dir.display();
             let words = format!("its repository {repository} is gone");
@@ -146,11 +148,12 @@ async fn inside(
     found: &mut Examined,
 ) -> Result<(), GitError> {
     let (path, git_dir) = (worktree.path.clone(), worktree.git_dir.clone());
-    let own_git_dir = inner
-        .blocking(move || place::own_git_dir(&path, &git_dir))
-        .await
-        .flatten();
-    let Some(own_git_dir) = own_git_dir else {
+    let link = move || {
+        let own = place::own_git_dir(&path, &git_dir)?;
+        let operation = place::in_progress(&own);
+        Some((own, operation))
+    };
+    let Some((own_git_dir, operation)) = inner.blocking(link).await.flatten() else {
         let words = "its link to the repository (.git) is gone or leads elsewhere";
         found.reasons.push(Reason::unknown(words));
         return Ok(());
@@ -159,7 +162,7 @@ async fn inside(
         let words = "nothing was committed on what it has checked out";
         found.reasons.push(Reason::unknown(words));
     }
-    if let Some(operation) = place::in_progress(&own_git_dir) {
+    if let Some(operation) = operation {
         let words = format!("{operation} is in progress");
         found.reasons.push(Reason::new(Loss::InProgress, words));
     }
@@ -275,11 +278,13 @@ async fn commits(
     if args.len() == 2 {
         return Ok(());
     }
-    let call = match found.is_here {
+    let is_unknown = |reason: &Reason| reason.code == Loss::Unknown;
+    let is_whole = found.is_here && !found.reasons.iter().any(is_unknown);
+    let call = match is_whole {
         true => within(inner, worktree, deadline),
         false => inner.call(worktree.session, &worktree.git_dir, deadline),
     };
-    if found.is_here {
+    if is_whole {
         // Its own references, which go with it.
         args.push("--glob=refs/worktree".to_owned());
     }

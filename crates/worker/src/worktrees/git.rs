@@ -257,7 +257,8 @@ impl Git {
         };
         loop {
             // Told apart from a program that is not there.
-            if !call.cwd.is_dir() {
+            let is_dir = tokio::fs::metadata(call.cwd).await;
+            if !is_dir.is_ok_and(|found| found.is_dir()) {
                 return Err(GitError::NoDirectory {
                     path: call.cwd.to_owned(),
                 });

@@ -67,6 +67,8 @@ use crate::processes::SessionProcesses;
 use crate::state::{StateDb, StateError};
 use crate::wire::layout::Layout;
 
+/// How long a look at the disk may take: one that is away must not hold up the end of a session.
+const LOOK_WAIT: Duration = Duration::from_secs(5);
 /// Worktrees that are looked at side by side; as many as gits may run.
 const SIDE_BY_SIDE: usize = 4;
 
@@ -135,15 +137,21 @@ impl Worktrees {
         }
     }
 
-    /// The worktrees of a session, or all, each as it is now; at most so long as a settling may take.
+    /// The worktrees of a session, or all, or the one at a path, each as it is now. Takes at most as
+    /// long as a settling may; of what was not looked at by then the state is unknown.
     ///
     /// # Errors
     /// The rows cannot be read.
-    pub async fn list(&self, session: Option<SessionId>) -> Result<Vec<ShownWorktree>, StateError> {
-        let rows = match session {
+    pub async fn list(
+        &self,
+        session: Option<SessionId>,
+        at: Option<&Path>,
+    ) -> Result<Vec<ShownWorktree>, StateError> {
+        let mut rows = match session {
             Some(session) => self.inner.rows.of_session(session).await?,
             None => self.inner.rows.list().await?,
         };
+        rows.retain(|row| at.is_none_or(|path| row.path == path));
         let deadline = self.inner.settle_deadline();
         let shown = rows.into_iter().map(|row| self.inner.show(row, deadline));
         // Without the lock: it changes nothing, and must not wait for a long checkout.
@@ -199,12 +207,13 @@ impl Inner {
         looked.unwrap_or_else(|| Found::Foreign("it cannot be looked at".to_owned()))
     }
 
-    /// Runs what may wait for a disk; `None`: it panicked.
+    /// Runs what may wait for a disk; `None`: it took too long, or panicked.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        tokio::task::spawn_blocking(work).await.ok()
+        let work = tokio::task::spawn_blocking(work);
+        tokio::time::timeout(LOOK_WAIT, work).await.ok()?.ok()
     }
 
     /// Whether a session is in use, as far as its row says; one that is purged is not.

@@ -3,8 +3,10 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
+
+use nix::unistd::geteuid;
 
 /// The directory of all worktrees.
 #[derive(Clone, Debug)]
@@ -43,9 +45,11 @@ impl Root {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
         }
-        if !fs::symlink_metadata(&dir)?.is_dir() {
-            let words = format!("{} is not a directory", dir.display());
-            return Err(io::Error::other(words));
+        for dir in [dir.parent().unwrap_or(&dir), &dir] {
+            if let Some(problem) = problem(&fs::symlink_metadata(dir)?) {
+                let words = format!("{} {problem}", dir.display());
+                return Err(io::Error::other(words));
+            }
         }
         Ok(dir)
     }
@@ -82,6 +86,19 @@ impl Root {
             }
         }
         Found::Directory
+    }
+}
+
+/// Why a directory is none that worktrees may be put into.
+fn problem(found: &fs::Metadata) -> Option<&'static str> {
+    if !found.is_dir() {
+        Some("is not a directory")
+    } else if found.uid() != geteuid().as_raw() {
+        Some("belongs to another user")
+    } else if found.mode() & 0o022 != 0 {
+        Some("may be written to by others; mend it with: chmod go-w")
+    } else {
+        None
     }
 }
 
@@ -127,7 +144,7 @@ pub(super) fn in_progress(own_git_dir: &Path) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
@@ -147,6 +164,9 @@ mod tests {
         symlink(&of_repository, base.join("root/app-2")).expect("made");
         assert!(is_foreign(&base.join("root/app-2/w")));
         assert!(root.directory_of("app-2").is_err());
+        let open_to_others = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(&of_repository, open_to_others).expect("set");
+        assert!(root.directory_of("app-1").is_err());
         assert!(is_foreign(&base.join("root/app-1/../app-1/w")));
         assert!(is_foreign(&base.join("root")));
         assert!(is_foreign(&base.join("elsewhere/w")));

@@ -133,7 +133,9 @@ pub(super) async fn undo(inner: &Inner, row: &Worktree) -> Result<(), String> {
         Found::Directory | Found::Nothing => {}
     }
     // A repository that is gone has taken branch and record with it.
-    if row.git_dir.is_dir() {
+    let git_dir = row.git_dir.clone();
+    let has_repository = inner.blocking(move || git_dir.is_dir()).await;
+    if has_repository.unwrap_or(true) {
         undo_in(inner, row).await?;
     }
     let path = row.path.clone();

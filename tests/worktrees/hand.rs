@@ -1,0 +1,86 @@
+//! Removing by hand: what would be lost is told, and has to be agreed to.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{add, commit, git, has_branch, home, list, open, repository, target};
+
+#[test]
+fn losses_are_told_and_each_has_to_be_agreed_to() {
+    let home = home();
+    let repo = repository(&home, "app");
+    let worker = home.start();
+    let api = worker.api();
+    let session = open(api, "s");
+    let one = add(api, &session, &repo);
+    commit(&home, &one.path, "new");
+    fs::write(one.path.join("untracked"), "new").expect("written");
+    let by_path =
+        |force: &str| api.call("DELETE", &format!("{}/{}{force}", target(&session), one.id));
+    let error = by_path("").error(409, "would_lose");
+    let codes: Vec<_> = error["details"]["reasons"]
+        .as_array()
+        .expect("reasons")
+        .iter()
+        .map(|reason| reason["code"].as_str().expect("a code").to_owned())
+        .collect();
+    assert_eq!(codes, ["untracked_files", "unmerged_commits"]);
+    by_path("?force=untracked_files").error(409, "would_lose");
+    for force in ["?force=true", "?force=unknown", "?force=all"] {
+        let error = by_path(force).error(400, "invalid_field");
+        assert_eq!(error["details"]["field"], "force", "{force}");
+    }
+    assert!(one.path.join("untracked").exists());
+    let other = open(api, "other");
+    let of_other = format!("{}?id={}", target(&other), one.id);
+    api.call("DELETE", &of_other).error(404, "unknown_worktree");
+    let query = format!("?id={}&force={}", one.id, codes.join(","));
+    let removed: Value = api
+        .call("DELETE", &format!("{}{query}", target(&session)))
+        .json();
+    assert_eq!(
+        removed["lost"].as_array().map(Vec::len),
+        Some(2),
+        "{removed}"
+    );
+    assert!(!one.path.exists() && !has_branch(&home, &repo, &one.branch));
+    by_path("").error(404, "unknown_worktree");
+}
+
+#[test]
+fn command_line_adds_lists_removes_and_prunes() {
+    let home = home();
+    let repo = repository(&home, "app");
+    let worker = home.start();
+    let session = open(worker.api(), "s");
+    let repo_text = repo.to_str().expect("text");
+    let made = home.cli(&["worktree", "add", &session, repo_text, "--name", "fix"]);
+    let path = made.text().trim_end().to_owned();
+    assert!(path.ends_with("/fix"), "{path}");
+    commit(&home, path.as_ref(), "new");
+    let listed = home.cli(&["worktree", "list", "--session", &session]);
+    assert!(listed.text().contains("ahead by 1"), "{listed:?}");
+    let id = list(worker.api())[0].worktree.id.to_string();
+    let refused = home.cli(&["worktree", "remove", &id]);
+    assert_eq!(refused.code(), 1);
+    assert!(
+        refused.stderr.contains("--force unmerged_commits"),
+        "{refused:?}"
+    );
+    let closed = home.cli(&["session", "close", &session]);
+    assert!(closed.text().contains("to merge it: git -C"), "{closed:?}");
+    assert!(
+        home.cli(&["worktree", "prune"])
+            .text()
+            .contains("0 worktrees removed")
+    );
+    git(&home, &repo, &["merge", "-q", "session/s"]);
+    assert!(
+        home.cli(&["worktree", "prune"])
+            .text()
+            .contains("1 worktree removed")
+    );
+    let unknown = home.cli(&["worktree", "remove", &id]);
+    assert_eq!(unknown.code(), 4, "{unknown:?}");
+}
