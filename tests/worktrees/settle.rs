@@ -351,7 +351,9 @@ fn commands_that_are_told_do_what_they_say() {
 
 #[test]
 fn neither_idleness_nor_a_restart_touches_a_worktree() {
-    let home = home().with("session.idle_unload_ms", 50);
+    let home = home()
+        .with("session.idle_unload_ms", 50)
+        .with("session.generator_idle_end_ms", 50);
     let repo = repository(&home, "app");
     let worker = home.start();
     let session = open(worker.api(), "s");
