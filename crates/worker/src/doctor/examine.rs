@@ -55,7 +55,10 @@ impl Doctor {
         let store = api.context.store.as_ref();
         let (swept_at, sweep) = api.processes.swept().unzip();
         let takeover = match api.takeover.get() {
-            Some(takeover) => Some(takeover.report(store, sweep.as_ref()).await),
+            Some(takeover) => {
+                let worktrees = api.worktrees.taken_over();
+                Some(takeover.report(store, sweep.as_ref(), worktrees).await)
+            }
             None => None,
         };
         let mut report = Report {

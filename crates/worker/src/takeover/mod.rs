@@ -17,6 +17,7 @@ use sessiond_supervisor::SweepReport;
 pub use instances::Instances;
 
 use crate::errors::chain;
+use crate::worktrees::TakenOverWorktree;
 
 /// An earlier run of the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +71,8 @@ pub enum ItemKind {
     Session,
     /// A program with all it had started.
     Process,
+    /// A git worktree of a session that is over, or one whose making was cut off.
+    Worktree,
     /// A file that is no record, or a record that cannot be judged.
     Record,
 }
@@ -113,9 +116,14 @@ pub struct TakeOver {
 }
 
 impl TakeOver {
-    /// What has become of everything by now. `swept`: what was found of processes, once that is
-    /// known.
-    pub async fn report(&self, store: &dyn Store, swept: Option<&SweepReport>) -> TakeOverReport {
+    /// What has become of everything by now. `swept` and `worktrees`: what was found of processes
+    /// and worktrees, once that is known.
+    pub async fn report(
+        &self,
+        store: &dyn Store,
+        swept: Option<&SweepReport>,
+        worktrees: Option<&[TakenOverWorktree]>,
+    ) -> TakeOverReport {
         let mut items = Vec::new();
         for session in &self.closing {
             items.push(close_item(store, *session).await);
@@ -123,6 +131,7 @@ impl TakeOver {
         if let Some(swept) = swept {
             items.extend(process_items(swept));
         }
+        items.extend(worktrees.into_iter().flatten().map(worktree_item));
         if let Some(path) = &self.set_aside {
             let warning = "the discovery file could not be read; it is kept there";
             items.push(Item::preserved(
@@ -171,6 +180,14 @@ async fn close_item(store: &dyn Store, session: SessionId) -> Item {
         }
         Ok(_) => Item::cleaned(kind, id),
         Err(error) => Item::preserved(kind, id, chain(&error)),
+    }
+}
+
+fn worktree_item(worktree: &TakenOverWorktree) -> Item {
+    let (kind, id) = (ItemKind::Worktree, worktree.path.display().to_string());
+    match &worktree.warning {
+        Some(warning) => Item::preserved(kind, id, warning),
+        None => Item::cleaned(kind, id),
     }
 }
 
