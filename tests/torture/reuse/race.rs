@@ -95,7 +95,7 @@ fn end_amid(stage: &Stage, tree: Tree, is_shim_killed: bool, counts: &mut Counts
     look_at(canaries.make_contiguous(), "race", counts);
     let left = stage.living();
     if !left.is_empty() {
-        counts.wrong(format!("these live on: {left:?}"));
+        counts.wrong(format!("these live on: {left:?}, after {stopped:?}"));
     }
     placements
 }
