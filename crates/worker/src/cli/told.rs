@@ -104,6 +104,17 @@ fn words(kind: &str, fields: Fields<'_>) -> (Weight, String) {
             let messages = fields.shown("messages");
             (Weight::Warning, format!("{messages} messages cancelled"))
         }
+        "agent.seen" => {
+            let pid = fields.shown("pid");
+            (Weight::Plain, format!("its agent is process {pid}"))
+        }
+        "agent.gone" => {
+            let pid = fields.shown("pid");
+            (
+                Weight::Warning,
+                format!("its agent, process {pid}, is gone"),
+            )
+        }
         "message.accepted" => {
             let kind = fields.text("kind");
             (Weight::Plain, format!("{} accepted ({kind})", message()))
