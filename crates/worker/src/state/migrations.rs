@@ -3,7 +3,7 @@
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (
         1,
         "search",
@@ -13,6 +13,11 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         2,
         "events",
         include_str!("../../migrations/state/0002_events.sql"),
+    ),
+    (
+        3,
+        "clients",
+        include_str!("../../migrations/state/0003_clients.sql"),
     ),
     (
         4,
