@@ -5,6 +5,7 @@ use sessiond_queue::ids::SessionId;
 use sessiond_queue::types::CloseDepth;
 
 use crate::agent_watch::AgentWatch;
+use crate::clients::Clients;
 use crate::sessions::{Belongings, Settled};
 use crate::state::StateError;
 use crate::worktrees::Worktrees;
@@ -14,6 +15,8 @@ use crate::worktrees::Worktrees;
 pub struct SessionBelongings {
     /// Whose agents live.
     pub agent_watch: AgentWatch,
+    /// Tokens.
+    pub clients: Clients,
     /// Git worktrees.
     pub worktrees: Worktrees,
 }
@@ -23,6 +26,8 @@ impl Belongings for SessionBelongings {
     async fn settle(&self, session: SessionId, _: CloseDepth) -> Result<Settled, StateError> {
         self.agent_watch.settle(session).await?;
         Ok(Settled {
+            // A token opens what its session has, and ends with it at whatever depth.
+            tokens_revoked: self.clients.revoke(session).await?,
             worktrees: self.worktrees.settle(session).await?,
         })
     }

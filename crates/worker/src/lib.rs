@@ -15,6 +15,7 @@ pub mod agent_watch;
 pub mod agents;
 pub mod belongings;
 pub mod cli;
+pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod context;

@@ -36,6 +36,8 @@ pub struct Config {
     pub session: Session,
     /// What hooks are answered.
     pub hook: Hook,
+    /// Registered processes and connections.
+    pub clients: Clients,
     /// What works the messages.
     pub generator: Generator,
     /// How programs are ended.
@@ -146,6 +148,24 @@ pub struct Worktrees {
     pub git_timeout_ms: u64,
     /// Longest settling of a session's worktrees.
     pub settle_timeout_ms: u64,
+}
+
+/// `[clients]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clients {
+    /// Whether HTTP and MCP sessions are kept.
+    pub enabled: bool,
+    /// How long one lasts that is not touched.
+    pub ttl_ms: u64,
+    /// How long a token lasts.
+    pub token_ttl_ms: u64,
+    /// From a change to its row.
+    pub save_interval_ms: u64,
+    /// Clients at once.
+    pub clients_max: usize,
+    /// Whether what clients send is logged.
+    pub log_payloads: bool,
 }
 
 /// `[rehearsal]`.
@@ -368,6 +388,9 @@ impl Config {
             ("events.heartbeat_ms", self.events.heartbeat_ms),
             ("http.body_max_bytes", self.http.body_max_bytes as u64),
             ("hook.body_max_bytes", self.hook.body_max_bytes as u64),
+            ("clients.ttl_ms", self.clients.ttl_ms),
+            ("clients.token_ttl_ms", self.clients.token_ttl_ms),
+            ("clients.clients_max", self.clients.clients_max as u64),
             ("log.files_max", self.log.files_max as u64),
             ("worktrees.git_timeout_ms", self.worktrees.git_timeout_ms),
             (
@@ -537,8 +560,14 @@ fn as_float(slot: &Value, value: Value) -> Value {
 /// The hook client has variables of its own under this section's name.
 const HOOK_SECTION: &str = "hook";
 
+/// The short name of `SESSIOND_LOG_FILTER`, as programs with such a filter usually have one.
+const LOG: &str = "SESSIOND_LOG";
+
 /// `SESSIOND_SECTION_NAME` taken apart; `None`: it names none of our sections.
 fn section_and_name(variable: &str, table: &Table) -> Option<(String, String)> {
+    if variable == LOG {
+        return Some(("log".to_owned(), "filter".to_owned()));
+    }
     let rest = variable.strip_prefix("SESSIOND_")?;
     table.keys().find_map(|section| {
         let name = rest

@@ -11,6 +11,7 @@ use sessiond_queue::types::CloseDepth;
 use sessiond_supervisor::{StopEnd, Stopped};
 use uuid::Uuid;
 
+use crate::clients::{ClientId, Kind, Why};
 use crate::doctor::Verdict;
 use crate::generator::About;
 use crate::sessions::CloseReport;
@@ -146,6 +147,27 @@ pub enum Event {
         others: usize,
         /// Whether the session drains because of it.
         drains: bool,
+    },
+
+    /// A process has registered, or an HTTP or MCP session was opened.
+    #[serde(rename = "client.registered")]
+    ClientRegistered {
+        /// The client.
+        client: ClientId,
+        /// What it is.
+        kind: Kind,
+        /// What it is called.
+        name: String,
+    },
+    /// A client is gone.
+    #[serde(rename = "client.gone")]
+    ClientGone {
+        /// The client.
+        client: ClientId,
+        /// What it was.
+        kind: Kind,
+        /// Why it is gone.
+        why: Why,
     },
 
     /// A message is on disk.

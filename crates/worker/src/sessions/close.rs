@@ -193,6 +193,7 @@ async fn try_close(context: &Context, close: Close) -> Result<Option<Done>, Clos
         reaped,
         released,
         pending_left,
+        tokens_revoked: settled.tokens_revoked,
         worktrees: settled.worktrees,
         life,
     };

@@ -132,6 +132,8 @@ pub trait Belongings: Send + Sync + 'static {
 /// What was given up at the end of a session, and what was not.
 #[derive(Clone, Debug, Default)]
 pub struct Settled {
+    /// Tokens that are refused from now on.
+    pub tokens_revoked: u64,
     /// What became of its worktrees.
     pub worktrees: Vec<SettledWorktree>,
 }

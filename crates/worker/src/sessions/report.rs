@@ -69,6 +69,9 @@ pub struct CloseReport {
     pub released: u64,
     /// Messages left pending.
     pub pending_left: i64,
+    /// Tokens of it that are refused from now on.
+    #[serde(default)]
+    pub tokens_revoked: u64,
     /// What became of its worktrees; those that are kept are where they were.
     #[serde(default)]
     pub worktrees: Vec<SettledWorktree>,

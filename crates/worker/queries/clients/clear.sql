@@ -1,0 +1,1 @@
+DELETE FROM clients WHERE ?1 IS NULL OR kind = ?1

@@ -1,0 +1,2 @@
+-- One JSON array of ids.
+DELETE FROM clients WHERE id IN (SELECT value FROM json_each(?1))

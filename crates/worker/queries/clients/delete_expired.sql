@@ -1,0 +1,1 @@
+DELETE FROM clients WHERE expires_at <= ?1

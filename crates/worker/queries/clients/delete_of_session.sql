@@ -1,0 +1,1 @@
+DELETE FROM clients WHERE session = ?1

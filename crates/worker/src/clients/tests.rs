@@ -1,0 +1,1 @@
+//! What needs faked time, or a subscriber that misbehaves.
