@@ -29,6 +29,7 @@ use crate::accept::Acceptor;
 use crate::admission::Admission;
 use crate::agent_watch::AgentWatch;
 use crate::belongings::SessionBelongings;
+use crate::clients::{self, Clients};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::{Doctor, Listening, ToldVerdict, follow_the_verdict};
@@ -37,7 +38,7 @@ use crate::events::{self, Event, Events, Feed};
 use crate::generator::{
     DigestFactory, GeneratorFactory, ProgramFactory, ProgramSettings, RehearsalFactory,
 };
-use crate::http::{Api, BindError, Guard, Listeners, router};
+use crate::http::{Api, BindError, Listeners, Side, router};
 use crate::instance::{ClaimError, Discovery, Place};
 use crate::launch::adopt_start_lock;
 use crate::processes::SessionProcesses;
@@ -157,6 +158,15 @@ pub async fn run(
             "who the agents of earlier sessions were is not known"
         );
     }
+    let (clients, keeping_clients) = Clients::open(clients::Parts {
+        state: state.clone(),
+        store: Arc::clone(&store),
+        clock,
+        events: events.clone(),
+        settings: settings.clients.clone(),
+        stop: stop_behind.clone(),
+    })
+    .await?;
     let worktrees = Worktrees::new(worktrees::Parts {
         state: state.clone(),
         store: Arc::clone(&store),
@@ -177,6 +187,7 @@ pub async fn run(
         index: Arc::new(Index(indexer.clone())),
         belongings: Arc::new(SessionBelongings {
             agent_watch: agent_watch.clone(),
+            clients: clients.clone(),
             worktrees: worktrees.clone(),
         }),
         events: events.clone(),
@@ -204,6 +215,7 @@ pub async fn run(
         acceptor: Arc::clone(&acceptor),
         agent_watch,
         state: state.clone(),
+        clients,
         search,
         indexer,
         upkeep,
@@ -299,6 +311,7 @@ pub async fn run(
     within(deadline, "agent watch", finish(keeping)).await;
     within(deadline, "indexer", finish(indexing)).await;
     within(deadline, "upkeep", finish(upkeep)).await;
+    within(deadline, "clients", finish(keeping_clients)).await;
     within(deadline, "doctor", finish(judging)).await;
     within(deadline, "events", finish(telling)).await;
     if outcome.is_ok()
@@ -355,20 +368,17 @@ fn serve(
     token: &str,
     stop: &CancellationToken,
 ) -> JoinSet<std::io::Result<()>> {
-    let router = router(api);
     let mut servers = JoinSet::new();
     if let Some(tcp) = listeners.tcp {
         let port = tcp.local_addr().map_or(0, |address| address.port());
-        let guard = Guard::new(token, port);
-        let guarded = router
-            .clone()
-            .layer(axum::middleware::from_fn_with_state(guard, Guard::check));
+        let guarded = router(Arc::clone(&api), Side::Tcp(port), token);
         let server =
             axum::serve(tcp, guarded).with_graceful_shutdown(stop.clone().cancelled_owned());
         servers.spawn(server.into_future());
     }
+    let guarded = router(api, Side::Unix, token);
     let server =
-        axum::serve(listeners.unix, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        axum::serve(listeners.unix, guarded).with_graceful_shutdown(stop.clone().cancelled_owned());
     servers.spawn(server.into_future());
     servers
 }

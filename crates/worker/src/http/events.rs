@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::caller::{Caller, Reach};
 use super::extract::{Params, find_session_of};
 use super::{Api, ApiError};
 use crate::errors::chain;
@@ -42,12 +43,16 @@ pub(super) struct EventParams {
 
 pub(super) async fn follow(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     headers: HeaderMap,
     Params(params): Params<EventParams>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let after = after(&headers, params.after.as_deref())?;
-    let session = find_session_of(&api, params.session.as_deref()).await?;
-    let mut filter = Filter::new(session, params.project);
+    let shown = caller.narrow(Reach {
+        session: find_session_of(&api, params.session.as_deref()).await?,
+        project: params.project,
+    })?;
+    let mut filter = Filter::new(shown.session, shown.project);
     if let Some(types) = &params.types {
         filter
             .set_types(types)
@@ -57,8 +62,9 @@ pub(super) async fn follow(
         .feed
         .seat()
         .ok_or_else(|| ApiError::too_many_readers(api.context.settings.events.readers_max))?;
-    // The state is nobody's, so that no other filter keeps it back.
-    let mut standing = filter.wants_type(STATUS).then(|| api.feed.standing());
+    // The state is nobody's, so that no other filter keeps it back; and no client's.
+    let has_standing = caller == Caller::Owner && filter.wants_type(STATUS);
+    let mut standing = has_standing.then(|| api.feed.standing());
     let mut reader = api.feed.reader(filter, after);
     let stop = api.stop.clone();
     let events = stream! {
@@ -86,6 +92,10 @@ pub(super) async fn follow(
                     return;
                 }
             };
+            // A token that is revoked meanwhile opens nothing more.
+            if !caller.is_known(&api.clients) {
+                return;
+            }
             for item in items {
                 match item {
                     Item::Event(shown) => yield Ok(event(shown)),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sessiond_queue::ids::{MessageId, SessionId};
 use sessiond_queue::types::Session;
 
+use super::guard::{is_json, not_json};
 use super::{Api, ApiError};
 
 /// A session named in the path by its id or as `agent:key`; 404 when there is none.
@@ -34,7 +35,7 @@ impl FromRequestParts<Arc<Api>> for SessionPath {
 }
 
 /// The session of an id or of `agent:key`.
-async fn find_session(api: &Api, name: &str) -> Result<Session, ApiError> {
+pub(super) async fn find_session(api: &Api, name: &str) -> Result<Session, ApiError> {
     let store = &api.context.store;
     let found = match (SessionId::from_str(name), name.split_once(':')) {
         (Ok(id), _) => store.session(id).await?,
@@ -101,17 +102,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        let is_json = content_type
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"));
-        if !is_json {
-            return Err(ApiError::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "the content type must be application/json",
-            ));
+        // The guard lets what has no body at all pass.
+        if !is_json(request.headers()) {
+            return Err(not_json());
         }
         let limit = api.context.settings.http.body_max_bytes;
         let bytes = Bytes::from_request(request, api)

@@ -1,95 +1,170 @@
-//! Who is let in over TCP: the bearer of the token, from this machine, not from a web page.
+//! Who is let in, and how far: everything that is decided before a handler runs.
 //!
 //! Any page a user visits can send requests to a loopback port, and by DNS rebinding under a name
-//! of its own. So the Host and Origin headers have to be ours, and nothing is done without the
-//! token.
+//! of its own. So over TCP the Host and Origin headers have to be ours, and nothing is done without a
+//! token. Over the unix socket, which admits its owner only, a token narrows what may be done. A body
+//! has to be called JSON on both: a web page cannot say that without asking first, and nobody answers
+//! that it may.
+//!
+//! In this order: Host and Origin (403), token (401), what the token reaches (403), content type
+//! (415).
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::RequestExt as _;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use subtle::ConstantTimeEq;
 
-use super::ApiError;
+use super::access::{self, Access, Table};
+use super::caller::Caller;
+use super::{Api, ApiError, traffic};
+use crate::clients::TokenHash;
 
-/// What a TCP request is checked against.
+/// Where a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The unix socket: the peer is the owner, unless it says who it is.
+    Unix,
+    /// Loopback TCP at this port: whoever is on this machine, and every web page.
+    Tcp(u16),
+}
+
+/// What each request is checked against.
 #[derive(Clone)]
-pub struct Guard {
-    token: Arc<str>,
-    port: u16,
+pub(super) struct Guard {
+    pub(super) side: Side,
+    /// That of the worker's own token.
+    pub(super) owner: TokenHash,
+    pub(super) table: Arc<Table>,
+    pub(super) api: Arc<Api>,
 }
 
 impl Guard {
-    /// Admits bearers of `token` to `port`.
-    pub fn new(token: &str, port: u16) -> Self {
-        Self {
-            token: token.into(),
-            port,
-        }
-    }
-
     /// Axum's middleware.
-    pub async fn check(State(guard): State<Self>, request: Request, next: Next) -> Response {
-        match guard.refusal(&request) {
-            None => next.run(request).await,
-            Some(error) => error.into_response(),
+    pub(super) async fn check(State(guard): State<Self>, request: Request, next: Next) -> Response {
+        match guard.admit(request).await {
+            Ok((caller, request)) => traffic::run(&guard.api, caller, request, next).await,
+            Err(refusal) => refusal.into_response(),
         }
     }
 
-    fn refusal(&self, request: &Request) -> Option<ApiError> {
-        let headers = request.headers();
-        let forbidden = |message| Some(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
-        if !text(headers, header::HOST).is_some_and(|host| self.is_ours(host)) {
-            return forbidden("the Host header is not this worker's");
+    /// Who asks, and the request that may be handled.
+    async fn admit(&self, mut request: Request) -> Result<(Caller, Request), Refusal> {
+        if let Side::Tcp(port) = self.side {
+            check_host(request.headers(), port)?;
         }
-        if headers.contains_key(header::ORIGIN) {
-            let origin =
-                text(headers, header::ORIGIN).and_then(|text| text.strip_prefix("http://"));
-            if !origin.is_some_and(|origin| self.is_ours(origin)) {
-                return forbidden("the Origin header is not this worker's");
-            }
-        }
-        // Liveness tells nothing that the open port does not.
-        if request.uri().path() == "/livez" {
-            return None;
-        }
-        let bearer =
-            text(headers, header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
-        let is_bearer =
-            bearer.is_some_and(|bearer| bearer.as_bytes().ct_eq(self.token.as_bytes()).into());
-        if !is_bearer {
-            let message = "a bearer token is needed; it is in the file named by the discovery file";
-            return Some(ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                message,
-            ));
-        }
-        let has_body = matches!(
-            *request.method(),
-            Method::POST | Method::PATCH | Method::PUT
-        ) && text(headers, header::CONTENT_LENGTH) != Some("0")
-            && (headers.contains_key(header::CONTENT_LENGTH)
-                || headers.contains_key(header::TRANSFER_ENCODING));
-        let is_json = text(headers, header::CONTENT_TYPE)
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"));
-        if has_body && !is_json {
-            let message = "the content type must be application/json";
-            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Some(ApiError::new(status, "unsupported_media_type", message));
-        }
-        None
-    }
-
-    fn is_ours(&self, host: &str) -> bool {
-        let Some((name, port)) = host.rsplit_once(':') else {
-            return false;
+        let path = request.extensions().get::<MatchedPath>();
+        let access = path.map(|path| self.table.access(request.method(), path.as_str()));
+        let caller = match access {
+            Some(Access::Open) => Caller::Owner,
+            _ => self.caller(request.headers())?,
         };
-        ["127.0.0.1", "localhost", "[::1]"].contains(&name) && port.parse() == Ok(self.port)
+        // Without a path there is nothing to be reached.
+        if let (Caller::Client(scope), Some(access)) = (&caller, access) {
+            let params: Option<RawPathParams> = request.extract_parts().await.ok();
+            let param = |wanted: &str| {
+                let mut params = params.iter().flatten();
+                let found = params.find(|(name, _)| *name == wanted);
+                found.map(|(_, value)| value.to_owned())
+            };
+            access::check(&self.api, scope, access, param).await?;
+        }
+        check_content_type(request.headers())?;
+        request.extensions_mut().insert(caller.clone());
+        Ok((caller, request))
     }
+
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        if self.side == Side::Unix && !headers.contains_key(header::AUTHORIZATION) {
+            return Ok(Caller::Owner);
+        }
+        let bearer = text(headers, header::AUTHORIZATION);
+        let bearer = bearer.and_then(|text| text.strip_prefix("Bearer "));
+        let token = TokenHash::of(bearer.ok_or(Refusal::NoToken)?);
+        if self.owner.is(&token) {
+            return Ok(Caller::Owner);
+        }
+        let scope = self.api.clients.resolve(&token);
+        scope.map(Caller::Client).ok_or(Refusal::UnknownToken)
+    }
+}
+
+/// Why a request is not handled.
+enum Refusal {
+    NoToken,
+    UnknownToken,
+    Other(ApiError),
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let message = match self {
+            Self::NoToken => {
+                "a bearer token is needed: that of the file named by the discovery file, or a client's"
+            }
+            Self::UnknownToken => "the token is not known, or not any more",
+            Self::Other(error) => return error.into_response(),
+        };
+        let error = ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
+        let scheme = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        ([scheme], error).into_response()
+    }
+}
+
+fn check_host(headers: &HeaderMap, port: u16) -> Result<(), ApiError> {
+    let forbidden = |message| Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
+    if !text(headers, header::HOST).is_some_and(|host| is_ours(host, port)) {
+        return forbidden("the Host header is not this worker's");
+    }
+    if headers.contains_key(header::ORIGIN) {
+        let origin = text(headers, header::ORIGIN).and_then(|text| text.strip_prefix("http://"));
+        if !origin.is_some_and(|origin| is_ours(origin, port)) {
+            return forbidden("the Origin header is not this worker's");
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(host: &str, own_port: u16) -> bool {
+    let Some((name, port)) = host.rsplit_once(':') else {
+        return false;
+    };
+    ["127.0.0.1", "localhost", "[::1]"].contains(&name) && port.parse() == Ok(own_port)
+}
+
+/// A body, whatever the method, has to be JSON.
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_empty = !headers.contains_key(header::TRANSFER_ENCODING)
+        && text(headers, header::CONTENT_LENGTH).is_none_or(|length| length == "0");
+    if is_empty || is_json(headers) {
+        return Ok(());
+    }
+    Err(not_json())
+}
+
+/// Whether a body is called JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = text(headers, header::CONTENT_TYPE);
+    content_type
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// What whoever sends something else is told.
+pub(super) fn not_json() -> ApiError {
+    ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "the content type must be application/json",
+    )
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

@@ -1,11 +1,15 @@
 //! The API: HTTP over a unix socket and over loopback TCP, one router for both.
 //!
-//! Handlers translate: a request into a call of the part that knows, its answer into JSON. The unix
-//! socket admits its owner only; TCP goes through `guard`.
+//! Handlers translate: a request into a call of the part that knows, its answer into JSON. Before
+//! that, `guard` has found out who asks (`caller`) and whether the route is for him (`access`).
 //!
-//! Modules in reading order: `listen`, `guard`, `extract`, `error`, then one a group of endpoints.
+//! Modules in reading order: `listen`, `guard`, `caller`, `access`, `traffic`, `extract`, `error`,
+//! then one a group of endpoints.
 
+mod access;
 mod admin;
+mod caller;
+mod clients;
 mod error;
 mod events;
 mod extract;
@@ -16,26 +20,32 @@ mod messages;
 mod output;
 mod search;
 mod sessions;
+mod traffic;
 mod worktrees;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
 use tokio_util::sync::CancellationToken;
 
+use self::access::Routes;
+use self::guard::Guard;
+pub use access::{Access, Table};
 pub use admin::{Fixes, Status};
+pub use caller::{Caller, Reach};
 pub use error::ApiError;
-pub use guard::Guard;
+pub use guard::Side;
 pub use listen::{BindError, Listeners, PeerChecked};
 
 use crate::accept::Acceptor;
 use crate::agent_watch::AgentWatch;
+use crate::clients::{Clients, TokenHash};
+use crate::config::Config;
 use crate::doctor::Doctor;
 use crate::events::Feed;
 use crate::processes::SessionProcesses;
@@ -58,6 +68,8 @@ pub struct Api {
     pub agent_watch: AgentWatch,
     /// What is not the queue's.
     pub state: StateDb,
+    /// Registered processes and connections.
+    pub clients: Clients,
     /// Finds results.
     pub search: SearchIndex,
     /// Fills the index.
@@ -80,76 +92,111 @@ pub struct Api {
     pub ready: AtomicBool,
 }
 
-/// Every endpoint.
-pub fn router(api: Arc<Api>) -> Router {
-    let hook_body = DefaultBodyLimit::max(api.context.settings.hook.body_max_bytes);
-    let body = DefaultBodyLimit::max(api.context.settings.http.body_max_bytes);
-    let hooks = Router::new()
-        .route("/v1/hooks/{agent}", post(hooks::post))
-        .layer(hook_body);
-    Router::new()
-        .route("/v1/sessions", get(sessions::list).post(sessions::open))
-        .route(
-            "/v1/sessions/{session}",
-            get(sessions::show)
-                .patch(sessions::patch)
-                .delete(sessions::delete),
-        )
-        .route(
-            "/v1/sessions/{session}/messages",
-            get(messages::list_of_session)
-                .post(messages::enqueue)
-                .delete(messages::cancel_of_session),
-        )
-        .route("/v1/sessions/{session}/results", get(sessions::results))
-        .route("/v1/sessions/{session}/output", get(output::show))
-        .route("/v1/sessions/{session}/restart", post(sessions::restart))
-        .route(
-            "/v1/sessions/{session}/checkpoint",
-            get(sessions::checkpoint),
-        )
-        .route(
-            "/v1/sessions/{session}/worktrees",
-            get(worktrees::list_of_session)
-                .post(worktrees::add)
-                .delete(worktrees::remove_of_session),
-        )
-        .route(
-            "/v1/sessions/{session}/worktrees/{id}",
-            delete(worktrees::remove_one_of_session),
-        )
-        .route("/v1/worktrees", get(worktrees::list))
-        .route("/v1/worktrees/prune", post(worktrees::prune))
-        .route("/v1/worktrees/{id}", delete(worktrees::remove))
-        .route("/v1/failing/restart", post(sessions::restart_failing))
-        .route("/v1/messages", get(messages::list))
-        .route(
-            "/v1/messages/{message}",
-            get(messages::show).delete(messages::cancel),
-        )
-        .route("/v1/messages/{message}/redrive", post(messages::redrive))
-        .route("/v1/dead", delete(messages::purge_all))
-        .route("/v1/dead/{message}", delete(messages::purge))
-        .route("/v1/dead/redrive", post(messages::redrive_all))
-        .route("/v1/search", get(search::search))
-        .route("/v1/context", get(search::context))
-        .route("/v1/events", get(events::follow))
-        .route("/v1/status", get(admin::status))
-        .route("/v1/admin/doctor", get(admin::doctor))
-        .route("/api/admin/doctor", get(admin::doctor))
-        .route("/v1/admin/doctor/fix", post(admin::fix))
-        .route("/api/admin/doctor/fix", post(admin::fix))
-        .route("/v1/admin/reindex", post(admin::reindex))
-        .route("/v1/admin/shutdown", post(admin::shutdown))
-        .route("/livez", get(admin::livez))
-        .route("/readyz", get(admin::readyz))
-        .route("/metrics", get(admin::metrics))
-        .layer(body)
-        .merge(hooks)
+/// Every endpoint as it is reached from one side; `token` is the worker's own.
+pub fn router(api: Arc<Api>, side: Side, token: &str) -> Router {
+    let (router, table) = routes(&api.context.settings).into_parts();
+    let guard = Guard {
+        side,
+        owner: TokenHash::of(token),
+        table: Arc::new(table),
+        api: Arc::clone(&api),
+    };
+    router
         .fallback(admin::not_found)
         .method_not_allowed_fallback(admin::method_not_allowed)
         .layer(middleware::from_fn(run_to_end))
         .with_state(api)
+        .layer(middleware::from_fn_with_state(guard, Guard::check))
+}
+
+/// Every route, and who may use it.
+fn routes(settings: &Config) -> Routes {
+    use Access::{Client, Itself, Narrowed, Open, OwnProject, OwnSession, Owner};
+
+    let hooks = Routes::default()
+        .post("/v1/hooks/{agent}", Owner, hooks::post)
+        .with_body_max(settings.hook.body_max_bytes);
+    Routes::default()
+        .get("/v1/sessions", Narrowed, sessions::list)
+        .post("/v1/sessions", Owner, sessions::open)
+        .get("/v1/sessions/{session}", OwnProject, sessions::show)
+        .patch("/v1/sessions/{session}", OwnSession, sessions::patch)
+        .delete("/v1/sessions/{session}", OwnSession, sessions::delete)
+        .get(
+            "/v1/sessions/{session}/messages",
+            OwnProject,
+            messages::list_of_session,
+        )
+        .post(
+            "/v1/sessions/{session}/messages",
+            OwnSession,
+            messages::enqueue,
+        )
+        .delete(
+            "/v1/sessions/{session}/messages",
+            OwnSession,
+            messages::cancel_of_session,
+        )
+        .get(
+            "/v1/sessions/{session}/results",
+            OwnProject,
+            sessions::results,
+        )
+        .get("/v1/sessions/{session}/output", OwnProject, output::show)
+        .post(
+            "/v1/sessions/{session}/restart",
+            OwnSession,
+            sessions::restart,
+        )
+        .get(
+            "/v1/sessions/{session}/checkpoint",
+            OwnProject,
+            sessions::checkpoint,
+        )
+        .get("/v1/sessions/{session}/worktrees", OwnProject, worktrees::list_of_session)
+        .post("/v1/sessions/{session}/worktrees", OwnSession, worktrees::add)
+        .delete("/v1/sessions/{session}/worktrees", OwnSession, worktrees::remove_of_session)
+        .delete("/v1/sessions/{session}/worktrees/{id}", OwnSession, worktrees::remove_one_of_session)
+        .get("/v1/worktrees", Owner, worktrees::list)
+        .post("/v1/worktrees/prune", Owner, worktrees::prune)
+        .delete("/v1/worktrees/{id}", Owner, worktrees::remove)
+        .post("/v1/failing/restart", Owner, sessions::restart_failing)
+        .get("/v1/messages", Owner, messages::list)
+        .get("/v1/messages/{message}", Owner, messages::show)
+        .delete("/v1/messages/{message}", Owner, messages::cancel)
+        .post("/v1/messages/{message}/redrive", Owner, messages::redrive)
+        .delete("/v1/dead", Owner, messages::purge_all)
+        .delete("/v1/dead/{message}", Owner, messages::purge)
+        .post("/v1/dead/redrive", Owner, messages::redrive_all)
+        .get("/v1/search", Narrowed, search::search)
+        .get("/v1/context", Narrowed, search::context)
+        .get("/v1/events", Narrowed, events::follow)
+        .post("/v1/clients/register", Owner, clients::register)
+        .get("/v1/clients", Owner, clients::list)
+        .post("/v1/clients", Owner, clients::open)
+        .delete("/v1/clients", Owner, clients::clear)
+        .get("/v1/clients/me", Client, clients::me)
+        .get("/v1/clients/{client}", Itself, clients::show)
+        .patch("/v1/clients/{client}", Itself, clients::patch)
+        .delete("/v1/clients/{client}", Itself, clients::remove)
+        .post("/v1/clients/{client}/touch", Itself, clients::touch)
+        .get("/v1/status", Owner, admin::status)
+        .get("/v1/admin/doctor", Owner, admin::doctor)
+        .get("/api/admin/doctor", Owner, admin::doctor)
+        .post("/v1/admin/doctor/fix", Owner, admin::fix)
+        .post("/api/admin/doctor/fix", Owner, admin::fix)
+        .post("/v1/admin/reindex", Owner, admin::reindex)
+        .post("/v1/admin/shutdown", Owner, admin::shutdown)
+        .get("/livez", Open, admin::livez)
+        .get("/readyz", Owner, admin::readyz)
+        .get("/metrics", Owner, admin::metrics)
+        .with_body_max(settings.http.body_max_bytes)
+        .merge(hooks)
+}
+
+/// Every route with its class, for whoever wants to walk through them.
+pub fn access_table() -> Table {
+    routes(&Config::default()).into_parts().1
 }
 
 /// Runs a request's handler in a task of its own. A client that hangs up must not cut off what was

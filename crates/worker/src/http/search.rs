@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::caller::{Caller, Reach};
 use super::extract::{Params, find_session_of};
 use super::{Api, ApiError};
 use crate::search::{SearchError, SearchQuery};
@@ -28,13 +29,17 @@ pub(super) struct SearchParams {
 
 pub(super) async fn search(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Params(params): Params<SearchParams>,
 ) -> Result<Json<Value>, ApiError> {
-    let session = find_session_of(&api, params.session.as_deref()).await?;
+    let shown = caller.narrow(Reach {
+        session: find_session_of(&api, params.session.as_deref()).await?,
+        project: params.project,
+    })?;
     let query = SearchQuery {
         text: params.q,
-        project: params.project,
-        session,
+        project: shown.project,
+        session: shown.session,
         agent: params.agent,
         kind: params.kind,
         include_trace: params.include_trace,
@@ -64,8 +69,14 @@ pub(super) struct ContextParams {
 
 pub(super) async fn context(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Params(params): Params<ContextParams>,
 ) -> Result<Json<Value>, ApiError> {
+    // It is named, so it is shown or refused.
+    caller.narrow(Reach {
+        session: None,
+        project: Some(params.project.clone()),
+    })?;
     let budget = api.context.settings.hook.context_max_chars;
     let store = api.context.store.as_ref();
     let text = crate::context::context(store, &params.project, None, budget).await?;

@@ -8,11 +8,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sessiond_queue::ids::ResultId;
+use sessiond_queue::ids::{ResultId, SessionId};
 use sessiond_queue::types::{
     Effect, Life, OpenSession, ResultFilter, Session, SessionFilter, StoredResult,
 };
 
+use super::caller::{Caller, Reach};
 use super::extract::{Body, Params, SessionPath};
 use super::{Api, ApiError};
 use crate::doctor::{SpawnReport, spawns};
@@ -127,21 +128,46 @@ pub(super) struct ListParams {
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Value>, ApiError> {
+    let shown = caller.narrow(Reach {
+        session: None,
+        project: params.project,
+    })?;
     let filter = SessionFilter {
         agent: params.agent,
-        project: params.project,
+        project: shown.project,
         life: params.life,
         limit: params.limit,
     };
-    let sessions = api.context.store.sessions(filter).await?;
+    let sessions = match shown.session {
+        Some(own) => own_session(&api, own, &filter).await?,
+        None => api.context.store.sessions(filter).await?,
+    };
     let live = api.sessions.live().await;
     let shown: Vec<_> = sessions
         .into_iter()
         .map(|session| Shown::new(&api, session, &live))
         .collect();
     Ok(Json(json!({ "sessions": shown })))
+}
+
+/// The one session of a caller that has no project, if it is wanted.
+async fn own_session(
+    api: &Api,
+    own: SessionId,
+    filter: &SessionFilter,
+) -> Result<Vec<Session>, ApiError> {
+    let session = api.context.store.session(own).await?;
+    let is_wanted = |session: &Session| {
+        filter
+            .agent
+            .as_ref()
+            .is_none_or(|agent| *agent == session.agent)
+            && filter.life.is_none_or(|life| life == session.life)
+    };
+    Ok(session.into_iter().filter(is_wanted).collect())
 }
 
 pub(super) async fn show(
