@@ -13,7 +13,7 @@ use sessiond_queue::store::Store;
 
 use super::client::Client;
 use super::table::{age, ago, bytes, clean, clock_time, or_dash, print, short};
-use super::{CliError, Global, processes, spawns};
+use super::{CliError, Global, clients, processes, spawns};
 use crate::clock::Clock;
 use crate::doctor::{Listening, Problems, Report, SessionReport, Verdict, examine_files};
 use crate::errors::chain;
@@ -209,6 +209,9 @@ fn show(global: &Global, report: &Report) {
             agents.gone,
             counted(agents.unknown_sessions, "open session")
         );
+    }
+    if let Some(clients) = &report.clients {
+        println!("clients   {}", clients::report(clients));
     }
     let spool = &report.spool;
     println!(

@@ -1,11 +1,12 @@
 //! The command line: what can be asked, and what the exit code says.
 //!
 //! Modules in reading order: `client` (talks to the worker), `worker` (run, start, status), `stop`,
-//! `sessions`, `messages`, `results`, `watch` (with `told`, how an event reads), `doctor`, `fix`
+//! `sessions`, `messages`, `results`, `clients`, `watch` (with `told`, how an event reads), `doctor`, `fix`
 //! (what the doctor mends), `worktree` and `worktree_hook`,
 //! `processes` and `spawns` (how processes, programs and what they cost look), `logs`, `table` (how things look), `pages` (long lists), `pipe` (what a closed one does).
 
 mod client;
+mod clients;
 mod doctor;
 mod fix;
 mod logs;
@@ -39,7 +40,7 @@ use crate::wire::layout::Layout;
 /// Exit codes, shown by `--help`.
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running, or it is starting or
-stopping; 4 no such session, message, output,
+stopping; 4 no such session, message, client, output,
 checkpoint or worktree; 10 the doctor says degraded;
 11 the doctor says failing.
 
@@ -133,6 +134,11 @@ enum Command {
         #[arg(long, default_value = "claude-code")]
         agent: String,
     },
+    /// List clients: registered processes, HTTP and MCP sessions.
+    Clients(clients::ClientsArgs),
+    /// Show or remove one client.
+    #[command(subcommand)]
+    Client(clients::ClientCommand),
     /// Show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -308,6 +314,8 @@ async fn ask(global: &Global, command: Command) -> Result<ExitCode, CliError> {
         Command::Search(args) => results::search(global, args).await?,
         Command::Context { project } => results::context(global, &project).await?,
         Command::Watch(args) => watch::watch(global, args).await?,
+        Command::Clients(args) => clients::clients(global, args).await?,
+        Command::Client(command) => clients::client(global, command).await?,
         Command::Purge { session } => sessions::purge(global, &session).await?,
         Command::Worktree(command) => worktree::worktree(global, command).await?,
         Command::Run

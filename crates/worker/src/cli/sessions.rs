@@ -348,6 +348,10 @@ fn closed(report: &CloseReport) -> String {
     if removed > 0 {
         words.push_str(&format!("; {} removed", counted(removed, "worktree")));
     }
+    if report.tokens_revoked > 0 {
+        let tokens = counted(report.tokens_revoked, "token");
+        words.push_str(&format!("; {tokens} revoked"));
+    }
     if report.pending_left > 0 {
         let messages = counted(report.pending_left, "message");
         words.push_str(&format!("; {messages} left, to be worked afterwards"));
@@ -377,6 +381,7 @@ mod tests {
             released: 0,
             pending_left: 0,
             worktrees: Vec::new(),
+            tokens_revoked: 0,
             life: Some(Life::Ended),
         };
         assert_eq!(closed(&nothing), "is ended");
@@ -394,8 +399,9 @@ mod tests {
         );
         let purged = CloseReport {
             life: None,
+            tokens_revoked: 1,
             ..nothing
         };
-        assert_eq!(closed(&purged), "is gone");
+        assert_eq!(closed(&purged), "is gone; 1 token revoked");
     }
 }

@@ -19,9 +19,12 @@ pub(super) fn print(headings: &[&str], rows: Vec<Vec<String>>) {
     };
     table.add_rows(rows.into_iter().map(cells));
     // What is copied into the next command stays in one piece.
-    let names = headings.iter().position(|heading| *heading == "session");
-    if let Some(column) = names.and_then(|index| table.column_mut(index)) {
-        column.set_constraint(ColumnConstraint::ContentWidth);
+    for (index, heading) in headings.iter().enumerate() {
+        if ["session", "client"].contains(heading)
+            && let Some(column) = table.column_mut(index)
+        {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     for line in table.to_string().lines() {
         println!("{}", line.trim_end());

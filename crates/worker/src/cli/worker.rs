@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, LOOK_EVERY, print_json, telling};
-use super::{CliError, Global, logs, spawns, table};
+use super::{CliError, Global, clients, logs, spawns, table};
 use crate::config::Config;
 use crate::daemon;
 use crate::home;
@@ -317,6 +317,7 @@ pub(super) async fn status(global: &Global, wait_idle: Option<u64>) -> Result<()
             slots.held, slots.max, slots.waiting
         );
     }
+    println!("clients   {}", clients::counts(&status.clients));
     spawns::print_breakers(&status.breakers);
     Ok(())
 }

@@ -80,9 +80,9 @@ impl Entry {
         })
     }
 
-    /// Begins its TTL anew; `false`: it was touched a moment ago, and nothing was changed.
-    pub(super) fn touch(&mut self, now: Timestamp, ttl: Duration) -> bool {
-        let deadline = Instant::now() + ttl;
+    /// Begins its TTL anew, `now` by the wall clock and `at` by the other; `false`: it was touched a moment ago, and nothing was changed.
+    pub(super) fn touch(&mut self, now: Timestamp, at: Instant, ttl: Duration) -> bool {
+        let deadline = at + ttl;
         if deadline.saturating_duration_since(self.deadline) < TOUCH_EVERY {
             return false;
         }

@@ -131,7 +131,8 @@ pub(super) async fn delete_expired(
         .map(drop)
 }
 
-/// Every row: a client, or what is wrong with the row of this id.
+/// Every row: a client, or what is wrong with the row of this id. What cannot be read and is over
+/// anyway is left out.
 pub(super) async fn load(
     readers: &SqlitePool,
     now: Timestamp,
@@ -139,9 +140,14 @@ pub(super) async fn load(
     let load = include_str!("../../queries/clients/load.sql");
     let rows = sqlx::query(load).fetch_all(readers).await?;
     let read = |row: &SqliteRow| {
-        entry(row, now).map_err(|problem| (row.try_get("id").unwrap_or_default(), problem))
+        let is_over = time(row, "expires_at").is_ok_and(|at| at <= now);
+        match entry(row, now) {
+            Err(_) if is_over => None,
+            Err(problem) => Some(Err((row.try_get("id").unwrap_or_default(), problem))),
+            Ok(entry) => Some(Ok(entry)),
+        }
     };
-    Ok(rows.iter().map(read).collect())
+    Ok(rows.iter().filter_map(read).collect())
 }
 
 fn entry(row: &SqliteRow, now: Timestamp) -> Result<Entry, String> {

@@ -1,6 +1,7 @@
 //! HTTP and MCP sessions: clients that last as long as they are used. Written in batches.
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::about::{About, InvalidField, merge};
 use super::client::{Client, ClientId, Kind, Why};
@@ -95,7 +96,8 @@ impl Clients {
         let mut registry = shared.registry();
         let entry = registry.get_mut(id).filter(|entry| !entry.is_over(now));
         let entry = entry.ok_or(ChangeError::Unknown(id))?;
-        let is_changed = entry.kind.is_kept_by_touch() && entry.touch(now, shared.ttl());
+        let is_changed =
+            entry.kind.is_kept_by_touch() && entry.touch(now, Instant::now(), shared.ttl());
         let client = entry.shown();
         if is_changed {
             registry.unsaved.changed.insert(id);
@@ -177,7 +179,7 @@ impl Shared {
         if let Some(project) = project {
             entry.project = Some(project.into());
         }
-        entry.touch(now, ttl);
+        entry.touch(now, Instant::now(), ttl);
         let client = entry.shown();
         registry.unsaved.changed.insert(id);
         Ok(Opened {

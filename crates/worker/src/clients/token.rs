@@ -1,5 +1,6 @@
 //! Tokens: made or taken, shown once, and from then on known by their hash alone.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use secrecy::zeroize::Zeroize as _;
@@ -11,6 +12,9 @@ use super::limits::{TOKEN_MAX_BYTES, TOKEN_MIN_BITS, TOKEN_MIN_BYTES};
 
 /// Bytes of a token that is made here: 256 bits, from the operating system.
 const MINTED_BYTES: usize = 32;
+
+/// Bytes in a row that random tokens hardly have twice.
+const REPEATED_BYTES: usize = 4;
 
 /// A token in its plain form. Zeroized when dropped; its `Debug` does not show it.
 #[derive(Clone, Debug)]
@@ -71,7 +75,8 @@ impl Token {
     }
 }
 
-/// Shannon's measure over the bytes: an upper bound of what could be unknown of it.
+/// An upper bound of what could be unknown of it: Shannon's measure of a byte, for as many bytes as
+/// do not repeat what stands before them.
 fn bits(bytes: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];
     for byte in bytes {
@@ -79,8 +84,12 @@ fn bits(bytes: &[u8]) -> f64 {
     }
     let all = bytes.len() as f64;
     let each = counts.iter().filter(|count| **count > 0);
-    each.map(|count| f64::from(*count) * (all / f64::from(*count)).log2())
-        .sum()
+    let of_a_byte: f64 = each
+        .map(|count| f64::from(*count) / all)
+        .map(|share| -share * share.log2())
+        .sum();
+    let distinct: HashSet<&[u8]> = bytes.windows(REPEATED_BYTES).collect();
+    (distinct.len() + REPEATED_BYTES - 1) as f64 * of_a_byte
 }
 
 /// SHA-256 of a token. The tokens are random and long, so that there is nothing to be guessed and
@@ -152,7 +161,7 @@ mod tests {
             given(&"a1".repeat(300)),
             Err(UnfitToken::Length { bytes: 600 })
         );
-        assert_eq!(given(&"password".repeat(4)), Err(UnfitToken::Guessable));
+        assert_eq!(given(&"password".repeat(8)), Err(UnfitToken::Guessable));
         assert_eq!(given(&"a".repeat(500)), Err(UnfitToken::Guessable));
         assert_eq!(
             given("0f3c9a7be1d2485690bc7de1 23a4b58"),

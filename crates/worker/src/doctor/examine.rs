@@ -76,6 +76,7 @@ impl Doctor {
             search: search_report(api).await,
             worktrees: worktrees_report(api).await,
             upkeep: Some(api.upkeep.status()),
+            clients: Some(api.clients.report()),
             generators: Some(generators::generators(&api.context, &api.processes)),
             spawns: generators::spawns(&api.processes, None, now).await,
             sweep,
@@ -160,6 +161,7 @@ fn empty(at: Timestamp) -> Report {
         search: None,
         worktrees: None,
         upkeep: None,
+        clients: None,
         environment_leaks: Vec::new(),
         deep: None,
     }

@@ -12,6 +12,7 @@ use sessiond_supervisor::{
 
 use crate::admission::{BreakerStatus, OverBudget, SlotCounts};
 use crate::agent_watch::AgentsReport;
+use crate::clients::ClientsReport;
 use crate::generator::About;
 use crate::instance::Discovery;
 use crate::occupant::Occupant;
@@ -63,6 +64,9 @@ pub struct Report {
     pub worktrees: Option<WorktreesReport>,
     /// What was deleted of finished messages since the start; `null`: no worker is running.
     pub upkeep: Option<UpkeepStatus>,
+    /// Registered processes and connections; `null`: no worker is running.
+    #[serde(default)]
+    pub clients: Option<ClientsReport>,
     /// Names of variables in the worker's environment that do not belong there.
     pub environment_leaks: Vec<String>,
     /// Result of `--deep`.

@@ -13,6 +13,7 @@ use super::super::report::{
 use super::sessions::SESSIONS_MAX;
 use super::*;
 use crate::admission::{BreakerState, BreakerStatus, Budget, OverBudget};
+use crate::clients::ClientsReport;
 use crate::instance::Discovery;
 use crate::sessions::Activity;
 use crate::upkeep::UpkeepStatus;
@@ -66,6 +67,7 @@ pub(super) fn running(uptime_ms: u64) -> Report {
         }),
         worktrees: None,
         upkeep: Some(UpkeepStatus::default()),
+        clients: Some(ClientsReport::default()),
         environment_leaks: Vec::new(),
         deep: None,
     }
@@ -462,4 +464,36 @@ fn sweep_that_goes_on_excuses_those_who_wait_for_it() {
     let going_on = |report: &mut Report| report.sweep = None;
     let (verdict, code) = (Verdict::Degraded, "sweeping");
     check_blocked(quiet("s"), going_on, verdict, code, &["earlier workers"]);
+}
+
+#[test]
+fn clients_that_cannot_be_read_or_stored_are_told() {
+    let check = |clients: ClientsReport, codes: &[&str], verdict: Verdict| {
+        let mut report = running(60_000);
+        report.clients = Some(clients);
+        let (found, judged) = found(report);
+        assert_eq!(found, codes);
+        assert_eq!(judged, verdict);
+    };
+    let fine = ClientsReport {
+        watched: 2,
+        swept: 1,
+        ..ClientsReport::default()
+    };
+    check(fine.clone(), &[], Verdict::Ok);
+    let skipped = ClientsReport {
+        skipped: 1,
+        ..fine.clone()
+    };
+    check(skipped, &["clients_skipped"], Verdict::Ok);
+    let unverifiable = ClientsReport {
+        unverifiable: 1,
+        ..fine.clone()
+    };
+    check(unverifiable, &["clients_unverifiable"], Verdict::Ok);
+    let unsaved = ClientsReport {
+        last_error: Some("disk full".to_owned()),
+        ..fine
+    };
+    check(unsaved, &["clients_unsaved"], Verdict::Degraded);
 }

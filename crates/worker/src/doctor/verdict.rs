@@ -4,12 +4,13 @@
 //! known reason, or have arrived a moment ago.
 //!
 //! Here the worker as a whole is judged; `sessions` judges each session, `alike` tells of
-//! those in the same trouble at once, `agents` of whose end will not be noticed, `generators` what
+//! those in the same trouble at once, `agents` of whose end will not be noticed, `clients` of who is registered, `generators` what
 //! keeps several of them from their work, `processes` what runs for them, `worktrees` what git made
 //! for them.
 
 mod agents;
 mod alike;
+mod clients;
 mod generators;
 mod processes;
 mod sessions;
@@ -45,6 +46,7 @@ pub(super) fn judge(report: &mut Report) {
     generators::judge(report, &mut findings);
     processes::judge(report, &mut findings);
     worktrees::judge(report, &mut findings);
+    clients::judge(report, &mut findings);
     // Before the list of sessions is cut: it tells which of them is full.
     let of_spool = spool(report);
     let of_sessions = sessions::judge(report);

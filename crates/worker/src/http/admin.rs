@@ -16,6 +16,7 @@ use sessiond_supervisor::Fix;
 use super::extract::{Body, Params};
 use super::{Api, ApiError};
 use crate::admission::{BreakerStatus, SlotCounts};
+use crate::clients::Counts;
 use crate::doctor::Report;
 use crate::sessions::{Activity, Live};
 
@@ -40,6 +41,9 @@ pub struct Status {
     pub index_behind: i64,
     /// Files in the spool.
     pub spool_files: u64,
+    /// Registered processes and connections.
+    #[serde(default)]
+    pub clients: Counts,
 }
 
 pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, ApiError> {
@@ -60,6 +64,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
             .await
             .map_err(spool_unreadable)?
             .files,
+        clients: api.clients.counts(),
     }))
 }
 
@@ -179,6 +184,11 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, Api
         ),
         ("sessiond_results_total", "counter", stats.results),
         ("sessiond_sessions_active", "gauge", count(live.len())),
+        (
+            "sessiond_clients",
+            "gauge",
+            count(api.clients.counts().all()),
+        ),
         (
             "sessiond_sessions_working",
             "gauge",

@@ -1,0 +1,163 @@
+//! The commands about clients: list, show, remove; and how many there are, in a line.
+
+use clap::{Args, Subcommand, ValueEnum};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{ask, part, print_json};
+use super::table::{ago, clock_time, or_dash, print, print_pairs, short};
+use super::{CliError, Global};
+use crate::clients::{Client, ClientId, ClientsReport, Counts};
+
+/// Filters of the listing.
+#[derive(Args)]
+pub(super) struct ClientsArgs {
+    /// Only of this kind.
+    #[arg(long, value_enum)]
+    kind: Option<WantedKind>,
+    /// Only that of this session, named by its id or as AGENT:KEY.
+    #[arg(long, value_parser = super::sessions::session_name)]
+    session: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+}
+
+/// The kinds of clients, as they are typed.
+#[derive(Clone, Copy, ValueEnum)]
+enum WantedKind {
+    Registered,
+    Http,
+    Mcp,
+}
+
+impl WantedKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Http => "http",
+            Self::Mcp => "mcp",
+        }
+    }
+}
+
+/// What is done with one client.
+#[derive(Subcommand)]
+pub(super) enum ClientCommand {
+    /// Show one client.
+    Show {
+        /// Its id.
+        client: ClientId,
+    },
+    /// Remove one client; its token is refused from then on.
+    Remove {
+        /// Its id.
+        client: ClientId,
+    },
+}
+
+pub(super) async fn clients(global: &Global, args: ClientsArgs) -> Result<(), CliError> {
+    let query = [
+        ("kind", args.kind.map(|kind| kind.as_str().to_owned())),
+        ("session", args.session),
+        ("limit", Some(args.limit.to_string())),
+    ];
+    let answer: Value = ask(global, Method::GET, "/v1/clients", &query).await?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let clients: Vec<Client> = part(&answer, "clients")?;
+    let rows = clients.iter().map(|client| {
+        vec![
+            client.id.to_string(),
+            client.kind.as_str().to_owned(),
+            short(&client.name, 32),
+            or_dash(client.pid),
+            or_dash(client.session),
+            format!("{} ago", ago(client.touched_at)),
+            clock_time(client.expires_at),
+        ]
+    });
+    let headings = [
+        "client", "kind", "name", "pid", "session", "touched", "expires",
+    ];
+    print(&headings, rows.collect());
+    let count = answer["count"].as_u64().unwrap_or_default();
+    if count > clients.len() as u64 {
+        println!("{} of {count}", clients.len());
+    }
+    Ok(())
+}
+
+pub(super) async fn client(global: &Global, command: ClientCommand) -> Result<(), CliError> {
+    match command {
+        ClientCommand::Show { client } => {
+            let shown: Value = ask(global, Method::GET, &path(client), &[]).await?;
+            if global.json {
+                return print_json(&shown);
+            }
+            let client: Client = serde_json::from_value(shown).map_err(anyhow::Error::new)?;
+            print_pairs(&[
+                ("client", client.id.to_string()),
+                ("kind", client.kind.as_str().to_owned()),
+                ("name", client.name),
+                ("version", or_dash(client.version)),
+                ("pid", or_dash(client.pid)),
+                ("session", or_dash(client.session)),
+                ("project", or_dash(client.project)),
+                ("cwd", or_dash(client.cwd)),
+                ("role", or_dash(client.role)),
+                ("groups", client.groups.join(", ")),
+                ("metadata", Value::Object(client.metadata).to_string()),
+                ("registered", format!("{} ago", ago(client.created_at))),
+                ("touched", format!("{} ago", ago(client.touched_at))),
+                ("expires", clock_time(client.expires_at)),
+            ]);
+        }
+        ClientCommand::Remove { client } => {
+            let removed: Value = ask(global, Method::DELETE, &path(client), &[]).await?;
+            if global.json {
+                return print_json(&json!({ "removed": removed }));
+            }
+            println!("removed {client}");
+        }
+    }
+    Ok(())
+}
+
+fn path(client: ClientId) -> String {
+    format!("/v1/clients/{client}")
+}
+
+/// How many there are.
+pub(super) fn counts(counts: &Counts) -> String {
+    let Counts {
+        registered,
+        http,
+        mcp,
+    } = counts;
+    format!("{registered} registered, {http} http, {mcp} mcp")
+}
+
+/// The same, with how their ends come to be known.
+pub(super) fn report(report: &ClientsReport) -> String {
+    let mut text = format!(
+        "{}; {} watched",
+        counts(&report.counts),
+        processes(report.watched)
+    );
+    for (number, what) in [
+        (report.swept, "looked at every 5 s"),
+        (report.unverifiable, "in doubt"),
+        (report.skipped, "kept aside"),
+    ] {
+        if number > 0 {
+            text.push_str(&format!(", {number} {what}"));
+        }
+    }
+    text
+}
+
+fn processes(number: usize) -> String {
+    crate::words::processes(u64::try_from(number).unwrap_or(u64::MAX))
+}
