@@ -7,6 +7,7 @@ pub mod support;
 mod agent_watch;
 mod bad_input;
 mod cli;
+mod clients;
 mod detached;
 mod doctor;
 mod event_way;

@@ -5,6 +5,7 @@
 //! `cargo bench` this is a test binary: `smoke`.
 
 mod busy;
+mod clients;
 mod enqueue;
 mod generator;
 mod hook;
@@ -36,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         Some("hook") => hook::run(),
         Some("enqueue") => enqueue::run(),
         Some("idle") => idle::run(),
+        Some("clients") => clients::run(),
         Some("wake") => wake::run(),
         Some("queue") => queue::run(rest),
         #[cfg(target_os = "linux")]
@@ -49,6 +51,7 @@ fn main() -> anyhow::Result<()> {
             );
             println!("supervisor the table of the ends of trees, and who else ends them how well");
             println!("idle       memory and processor time of a worker with nothing to do");
+            println!("clients    resolving, memory and rest of a worker with 10,000 clients");
             println!("wake       from an event's commit to its generator, beside one commit");
             println!("generator  a program's start, messages and end, beside plain ones");
             Ok(())
