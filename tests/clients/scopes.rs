@@ -61,7 +61,9 @@ fn every_route_that_is_the_owners_is_refused_to_clients() {
             .replace("{session}", &scopes.foreign)
             .replace("{client}", "0192d3c4-0000-4000-8000-000000000001")
             .replace("{message}", "1")
-            .replace("{agent}", "generic");
+            .replace("{agent}", "generic")
+            // An answer that ends.
+            .replace("/v1/events", "/v1/events?type=!");
         let answer = scopes
             .stage
             .tcp(&scopes.token, method.as_str(), &target, None);

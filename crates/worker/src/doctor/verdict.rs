@@ -4,9 +4,9 @@
 //! known reason, or have arrived a moment ago.
 //!
 //! Here the worker as a whole is judged; `sessions` judges each session, `alike` tells of
-//! those in the same trouble at once, `agents` of whose end will not be noticed, `clients` of who is registered, `generators` what
-//! keeps several of them from their work, `processes` what runs for them, `worktrees` what git made
-//! for them.
+//! those in the same trouble at once, `agents` of whose end will not be noticed, `clients` of who is
+//! registered, `generators` what keeps several of them from their work, `processes` what runs for
+//! them, `worktrees` what git made for them.
 
 mod agents;
 mod alike;

@@ -66,7 +66,7 @@ pub(super) async fn follow(
     let has_standing = caller == Caller::Owner && filter.wants_type(STATUS);
     let mut standing = has_standing.then(|| api.feed.standing());
     let mut reader = api.feed.reader(filter, after);
-    let stop = api.stop.clone();
+    let (stop, clients) = (api.stop.clone(), api.clients.clone());
     let events = stream! {
         let _seat = seat;
         // Whoever is told nothing else can come back to here.
@@ -93,7 +93,7 @@ pub(super) async fn follow(
                 }
             };
             // A token that is revoked meanwhile opens nothing more.
-            if !caller.is_known(&api.clients) {
+            if !caller.is_known(&clients) {
                 return;
             }
             for item in items {

@@ -153,10 +153,26 @@ fn routes(settings: &Config) -> Routes {
             OwnProject,
             sessions::checkpoint,
         )
-        .get("/v1/sessions/{session}/worktrees", OwnProject, worktrees::list_of_session)
-        .post("/v1/sessions/{session}/worktrees", OwnSession, worktrees::add)
-        .delete("/v1/sessions/{session}/worktrees", OwnSession, worktrees::remove_of_session)
-        .delete("/v1/sessions/{session}/worktrees/{id}", OwnSession, worktrees::remove_one_of_session)
+        .get(
+            "/v1/sessions/{session}/worktrees",
+            OwnProject,
+            worktrees::list_of_session,
+        )
+        .post(
+            "/v1/sessions/{session}/worktrees",
+            OwnSession,
+            worktrees::add,
+        )
+        .delete(
+            "/v1/sessions/{session}/worktrees",
+            OwnSession,
+            worktrees::remove_of_session,
+        )
+        .delete(
+            "/v1/sessions/{session}/worktrees/{id}",
+            OwnSession,
+            worktrees::remove_one_of_session,
+        )
         .get("/v1/worktrees", Owner, worktrees::list)
         .post("/v1/worktrees/prune", Owner, worktrees::prune)
         .delete("/v1/worktrees/{id}", Owner, worktrees::remove)
