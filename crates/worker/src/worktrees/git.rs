@@ -311,8 +311,10 @@ fn collect<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Vec<OsString> 
 
 /// The subcommand, with the word below it where there is one.
 fn name(args: &[OsString]) -> String {
-    let words = args.iter().take(2).map(|arg| arg.to_string_lossy());
-    let words: Vec<_> = words.take_while(|word| !word.starts_with('-')).collect();
+    let is_option = |word: &str| word.starts_with('-') || word.contains('=');
+    let words = args.iter().map(|arg| arg.to_string_lossy());
+    let words = words.skip_while(|word| is_option(word)).take(2);
+    let words: Vec<_> = words.take_while(|word| !is_option(word)).collect();
     words.join(" ")
 }
 
