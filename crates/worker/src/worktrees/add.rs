@@ -103,8 +103,22 @@ impl Worktrees {
     /// # Errors
     /// [`AddError`]; what git had begun is undone.
     pub async fn add(&self, session: &Session, wanted: Wanted) -> Result<Worktree, AddError> {
+        let made = self.try_add(session, &wanted).await;
+        match made {
+            // The session has left memory just now, as an idle one does, and all that ran for it was
+            // ended. It cannot happen to the same add twice: out of memory it stays.
+            Err(AddError::Git(GitError::Ended { .. }))
+                if self.inner.require_open(session).await.is_ok() =>
+            {
+                self.try_add(session, &wanted).await
+            }
+            made => made,
+        }
+    }
+
+    async fn try_add(&self, session: &Session, wanted: &Wanted) -> Result<Worktree, AddError> {
         let inner = &*self.inner;
-        check_texts(&wanted)?;
+        check_texts(wanted)?;
         let named = wanted.repo.clone();
         let repo = inner.blocking(move || directory(Path::new(&named))).await;
         let repo = repo.unwrap_or_else(|| {
@@ -118,7 +132,7 @@ impl Worktrees {
         let repository = Repository::find(&inner.git, found).await?;
         let turn = Instant::now() + TURN_WAIT;
         let _lock = inner.locks.take(&repository.git_dir, turn).await?;
-        let worktree = inner.intend(session, &repository, &wanted).await?;
+        let worktree = inner.intend(session, &repository, wanted).await?;
         inner.rehearse("worktree_intended");
         // After the intent is stored: a close that began meanwhile either sees it and waits for the
         // lock, or is seen here.
