@@ -38,7 +38,7 @@ use crate::events::{self, Event, Events, Feed};
 use crate::generator::{
     DigestFactory, GeneratorFactory, ProgramFactory, ProgramSettings, RehearsalFactory,
 };
-use crate::http::{Api, BindError, Listeners, Side, router};
+use crate::http::{Api, BindError, ConnectionLimits, Listeners, Side, router, serve};
 use crate::instance::{ClaimError, Discovery, Place};
 use crate::launch::adopt_start_lock;
 use crate::processes::SessionProcesses;
@@ -241,7 +241,7 @@ pub async fn run(
 
     // From here on hooks are served; those that wait for a start are let go.
     let token = place.token()?;
-    let servers = serve(Arc::clone(&api), listeners, &token, &stop);
+    let servers = serve_all(Arc::clone(&api), listeners, &token, &stop);
     place.publish(&discovery)?;
     drop(adopt_start_lock(&layout));
 
@@ -362,33 +362,32 @@ fn factory(
 }
 
 /// Serves until `stop`; then the listeners close and requests under way are finished.
-fn serve(
+fn serve_all(
     api: Arc<Api>,
     listeners: Listeners,
     token: &str,
     stop: &CancellationToken,
-) -> JoinSet<std::io::Result<()>> {
+) -> JoinSet<()> {
+    let settings = &api.context.settings.http;
+    let (tcp_limits, unix_limits) = (
+        ConnectionLimits::tcp(settings),
+        ConnectionLimits::unix(settings),
+    );
     let mut servers = JoinSet::new();
     if let Some(tcp) = listeners.tcp {
         let port = tcp.local_addr().map_or(0, |address| address.port());
         let guarded = router(Arc::clone(&api), Side::Tcp(port), token);
-        let server =
-            axum::serve(tcp, guarded).with_graceful_shutdown(stop.clone().cancelled_owned());
-        servers.spawn(server.into_future());
+        servers.spawn(serve(tcp, guarded, tcp_limits, stop.clone()));
     }
     let guarded = router(api, Side::Unix, token);
-    let server =
-        axum::serve(listeners.unix, guarded).with_graceful_shutdown(stop.clone().cancelled_owned());
-    servers.spawn(server.into_future());
+    servers.spawn(serve(listeners.unix, guarded, unix_limits, stop.clone()));
     servers
 }
 
-async fn finish_all(mut servers: JoinSet<std::io::Result<()>>) {
+async fn finish_all(mut servers: JoinSet<()>) {
     while let Some(ended) = servers.join_next().await {
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "a listener failed"),
-            Err(error) => tracing::error!(%error, "a listener panicked"),
+        if let Err(error) = ended {
+            tracing::error!(%error, "a listener panicked");
         }
     }
 }

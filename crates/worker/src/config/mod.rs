@@ -24,6 +24,9 @@ pub use self::generator::{Generator, Rule, Supervisor};
 /// The defaults, with their explanations.
 pub const DEFAULT_CONFIG: &str = include_str!("default-config.toml");
 
+/// Room for the heads of hooks: the name of an agent, a token and a handful of short headers.
+const HEAD_MAX_LEAST_BYTES: usize = 8192;
+
 /// Every configured value.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +65,20 @@ pub struct Http {
     pub tcp: bool,
     /// Largest body outside hooks.
     pub body_max_bytes: usize,
+    /// Largest request line and headers.
+    pub head_max_bytes: usize,
+    /// Longest wait for a whole head.
+    pub head_timeout_ms: u64,
+    /// Longest pause within a body.
+    pub body_pause_max_ms: u64,
+    /// Longest wait for a whole body.
+    pub body_timeout_ms: u64,
+    /// Longest pause of a client in taking its answer.
+    pub answer_pause_max_ms: u64,
+    /// TCP connections at once.
+    pub tcp_connections_max: usize,
+    /// Connections of the unix socket at once.
+    pub unix_connections_max: usize,
 }
 
 /// `[queue]`.
@@ -387,6 +404,18 @@ impl Config {
             ("events.readers_max", self.events.readers_max as u64),
             ("events.heartbeat_ms", self.events.heartbeat_ms),
             ("http.body_max_bytes", self.http.body_max_bytes as u64),
+            ("http.head_timeout_ms", self.http.head_timeout_ms),
+            ("http.body_pause_max_ms", self.http.body_pause_max_ms),
+            ("http.body_timeout_ms", self.http.body_timeout_ms),
+            ("http.answer_pause_max_ms", self.http.answer_pause_max_ms),
+            (
+                "http.tcp_connections_max",
+                self.http.tcp_connections_max as u64,
+            ),
+            (
+                "http.unix_connections_max",
+                self.http.unix_connections_max as u64,
+            ),
             ("hook.body_max_bytes", self.hook.body_max_bytes as u64),
             ("clients.ttl_ms", self.clients.ttl_ms),
             ("clients.token_ttl_ms", self.clients.token_ttl_ms),
@@ -427,6 +456,10 @@ impl Config {
         }
         if self.worktrees.git.is_empty() {
             return Err(invalid("worktrees.git", "must not be empty"));
+        }
+        if self.http.head_max_bytes < HEAD_MAX_LEAST_BYTES {
+            let problem = format!("must be at least {HEAD_MAX_LEAST_BYTES}");
+            return Err(invalid("http.head_max_bytes", &problem));
         }
         if let Some((name, problem)) = self.generator.problem() {
             return Err(invalid(&name, &problem));

@@ -1,5 +1,6 @@
 //! What requests carry, read with errors that name the field.
 
+use std::error::Error;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use sessiond_queue::ids::{MessageId, SessionId};
 use sessiond_queue::types::Session;
 
 use super::guard::{is_json, not_json};
+use super::serve::BodyTooSlow;
 use super::{Api, ApiError};
 
 /// A session named in the path by its id or as `agent:key`; 404 when there is none.
@@ -120,12 +122,27 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
     }
 }
 
-/// A body that did not arrive whole, or is over the limit.
+/// A body that did not arrive whole or in time, or is over the limit.
 pub(super) fn body_error(error: &BytesRejection, limit: usize, name: &str) -> ApiError {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let message = format!("the body is over the limit of {limit} bytes ({name})");
         ApiError::new(error.status(), "payload_too_large", message)
+    } else if let Some(too_slow) = too_slow(error) {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        ApiError::new(status, "body_timeout", too_slow.to_string())
     } else {
         ApiError::new(error.status(), "invalid_body", error.body_text())
     }
+}
+
+/// Whether the client is to blame for being slow.
+fn too_slow(error: &BytesRejection) -> Option<&BodyTooSlow> {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(too_slow) = error.downcast_ref() {
+            return Some(too_slow);
+        }
+        source = error.source();
+    }
+    None
 }

@@ -3,8 +3,8 @@
 //! Handlers translate: a request into a call of the part that knows, its answer into JSON. Before
 //! that, `guard` has found out who asks (`caller`) and whether the route is for him (`access`).
 //!
-//! Modules in reading order: `listen`, `guard`, `caller`, `access`, `traffic`, `extract`, `error`,
-//! then one a group of endpoints.
+//! Modules in reading order: `listen`, `serve`, `guard`, `caller`, `access`, `traffic`, `extract`,
+//! `error`, then one a group of endpoints.
 
 mod access;
 mod admin;
@@ -19,6 +19,7 @@ mod listen;
 mod messages;
 mod output;
 mod search;
+mod serve;
 mod sessions;
 mod traffic;
 mod worktrees;
@@ -41,6 +42,7 @@ pub use caller::{Caller, Reach};
 pub use error::ApiError;
 pub use guard::Side;
 pub use listen::{BindError, Listeners, PeerChecked};
+pub use serve::{ConnectionLimits, serve};
 
 use crate::accept::Acceptor;
 use crate::agent_watch::AgentWatch;
