@@ -1,4 +1,10 @@
 //! The home directory: made, and refused when it is not fit to hold a worker's state.
+//!
+//! It is a directory of ours that nobody else may enter, and no link: a worker and its hooks reach it
+//! by one name each time, and what the name leads to must not change under them. Links above it are
+//! the owner's business. `contents` looks at what lies in it.
+
+mod contents;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -8,6 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use crate::errors::chain;
+use crate::generator::output_root;
 use crate::wire::layout::Layout;
 
 /// The home cannot be used.
@@ -21,10 +28,18 @@ pub enum HomeError {
         /// What is wrong, and how to mend it.
         problem: String,
     },
+    /// Something in it, or above it, lets others in.
+    #[error("use {path}: {problem}")]
+    UnfitFile {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
     /// It could not be made or examined.
-    #[error("prepare the directory {path}")]
+    #[error("prepare {path}")]
     Io {
-        /// The directory.
+        /// The directory or file.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -35,17 +50,23 @@ pub enum HomeError {
 /// Makes the home and its directories with mode 0700, and checks those that are there.
 pub fn prepare(layout: &Layout) -> Result<(), HomeError> {
     for path in directories(layout) {
+        // Looked at before something is made in it: it may lead elsewhere.
+        check_directory(&path)?;
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(|source| HomeError::Io { path, source })?;
     }
     check(layout)
 }
 
-/// Checks those directories of the home that are there.
+/// Checks those directories of the home that are there, and what lies in them.
 pub fn check(layout: &Layout) -> Result<(), HomeError> {
-    for path in directories(layout) {
-        check_directory(&path)?;
+    let mut all = directories(layout).to_vec();
+    // Made when there is something to put in it.
+    all.push(output_root(layout.root()));
+    for path in &all {
+        check_directory(path)?;
     }
+    contents::check(layout, &all)?;
     let root = layout.root();
     let problem = match network_file_system(root) {
         Ok(Some(name)) => format!(
@@ -115,16 +136,15 @@ fn check_directory(path: &Path) -> Result<(), HomeError> {
         }
     };
     let mode = metadata.mode() & 0o777;
-    let problem = if !metadata.is_dir() {
+    let name = path.display();
+    let (owner, us) = (metadata.uid(), geteuid());
+    let problem = if metadata.is_symlink() {
+        "it is a symbolic link; set SESSIOND_HOME to where it leads".to_owned()
+    } else if !metadata.is_dir() {
         "it is not a directory".to_owned()
-    } else if metadata.uid() != geteuid().as_raw() {
-        format!(
-            "it belongs to user {}, not to {}",
-            metadata.uid(),
-            geteuid()
-        )
+    } else if owner != us.as_raw() {
+        format!("it belongs to user {owner}, not to {us}; if it is yours: chown -R {us} {name}")
     } else if mode & 0o077 != 0 {
-        let name = path.display();
         format!("others may enter it (mode {mode:03o}); mend it with: chmod 700 {name}")
     } else {
         return Ok(());

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sessiond_queue::types::{Message, NewResult, Session, Usage};
 
 pub use digest::DigestFactory;
-pub use program::{ProgramFactory, ProgramSettings, output_dir};
+pub use program::{ProgramFactory, ProgramSettings, output_dir, output_root};
 pub use rehearsal::RehearsalFactory;
 
 /// Opens generators, and knows which one a session gets.

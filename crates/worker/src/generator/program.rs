@@ -53,7 +53,12 @@ pub struct ProgramFactory {
 
 /// Where a session's programs leave their output, as `stdout.log` and `stderr.log`.
 pub fn output_dir(home: &Path, session: SessionId) -> PathBuf {
-    home.join("output").join(session.to_string())
+    output_root(home).join(session.to_string())
+}
+
+/// The directory of all sessions' output.
+pub fn output_root(home: &Path) -> PathBuf {
+    home.join("output")
 }
 
 impl ProgramFactory {

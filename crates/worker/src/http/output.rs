@@ -1,7 +1,8 @@
 //! `/v1/sessions/{session}/output`: what a session's programs wrote last.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -117,7 +118,9 @@ fn last(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// At most so many bytes from a file's end, and whether it has more.
 fn tail(path: &Path, max: u64) -> io::Result<Option<(Vec<u8>, bool)>> {
-    let mut file = match File::open(path) {
+    let mut open = OpenOptions::new();
+    open.read(true).custom_flags(libc::O_NOFOLLOW);
+    let mut file = match open.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
