@@ -22,6 +22,8 @@ mod lifecycle;
 mod order;
 mod programs;
 #[cfg(target_os = "linux")]
+mod security;
+#[cfg(target_os = "linux")]
 mod shim;
 mod start_stop;
 mod supervision;

@@ -38,6 +38,27 @@ pub fn become_stranger(own: &[&Path]) {
     prctl::set_dumpable(true).expect("a process decides that itself");
 }
 
+/// Does this as the stranger, in a thread that alone becomes it: what the test has to do as root it
+/// can do afterwards.
+#[cfg(target_os = "linux")]
+pub fn as_stranger<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    let become_stranger = || {
+        let user = Some(rustix::process::Uid::from_raw(STRANGER));
+        let group = Some(rustix::process::Gid::from_raw(STRANGER));
+        set_thread_groups(&[]).expect("root leaves its groups");
+        set_thread_res_gid(group, group, group).expect("root takes any group");
+        set_thread_res_uid(user, user, user).expect("root becomes anybody");
+    };
+    std::thread::scope(|scope| {
+        let worked = scope.spawn(|| {
+            become_stranger();
+            work()
+        });
+        worked.join().expect("the stranger's work")
+    })
+}
+
 /// Copies a program to where the stranger may run it.
 #[track_caller]
 pub fn lend(program: &Path, to: PathBuf) -> PathBuf {
