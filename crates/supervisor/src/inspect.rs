@@ -52,6 +52,7 @@ pub struct Inspection {
 
 /// A tagged process that nobody here knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stray {
     /// Its pid.
     pub pid: u32,
@@ -65,10 +66,12 @@ pub struct Stray {
 
 /// A record that says what is not so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StaleRecord {
     /// `<install>:<generation>:<session>:<spawn>`.
     pub tag: String,
     /// Its file.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path: PathBuf,
     /// What is wrong with it, in words.
     pub problem: String,
@@ -78,8 +81,10 @@ pub struct StaleRecord {
 
 /// A file in the registry that is no record of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UnreadableRecord {
     /// The file.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path: PathBuf,
     /// Why it is none.
     pub problem: String,
@@ -87,6 +92,7 @@ pub struct UnreadableRecord {
 
 /// How much of something is used, and may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Headroom {
     /// Now.
     pub used: u64,
@@ -98,6 +104,7 @@ pub struct Headroom {
 
 /// One thing that `fix` does, or would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", tag = "action")]
 pub enum Fix {
     /// Ends the processes of a spawn that nobody owns any more.
@@ -112,6 +119,7 @@ pub enum Fix {
     /// Removes a record that says what is not so.
     RemoveRecord {
         /// Its file.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
@@ -122,6 +130,7 @@ pub enum Fix {
     /// `set-aside/` beside it.
     SetAside {
         /// The file.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         path: PathBuf,
         /// Why it is of no use.
         problem: String,

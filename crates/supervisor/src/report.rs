@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One spawn that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SpawnInfo {
     /// `<install>:<generation>:<session>:<spawn>`.
     pub tag: String,
@@ -29,6 +30,7 @@ pub struct SpawnInfo {
 
 /// One output stream of a spawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StreamInfo {
     /// Bytes read from it.
     pub bytes: u64,
@@ -40,6 +42,7 @@ pub struct StreamInfo {
 
 /// One process of a spawn's tree, as the kernel shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TreeProcess {
     /// Its pid.
     pub pid: u32,
@@ -57,6 +60,7 @@ pub struct TreeProcess {
 
 /// How a spawn's tree was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum StopEnd {
     /// It had ended by itself, or did before it was asked.
@@ -73,6 +77,7 @@ pub enum StopEnd {
 
 /// One spawn that was ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stopped {
     /// `<install>:<generation>:<session>:<spawn>`.
     pub tag: String,
@@ -99,12 +104,14 @@ pub struct Stopped {
 
 /// A process that could not be ended. It is left, and its spawn's record with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Unkillable {
     /// Its pid.
     pub pid: u32,
     /// Its name, at most 15 bytes.
     pub name: String,
     /// Its state: `D` for a sleep that SIGKILL does not end.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub state: char,
     /// The kernel function it sleeps in; `None`: not shown to this user.
     pub wchan: Option<String>,
@@ -131,6 +138,7 @@ impl fmt::Display for Unkillable {
 
 /// What has happened since the start, and what of it still matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SpawnCounts))]
 pub struct Counts {
     /// Spawns that are being started, run or are being ended.
     pub live: u64,
@@ -159,6 +167,7 @@ pub struct StopReport {
 
 /// What the sweep at start-up found of earlier generations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SweepReport {
     /// Spawns that were still there, and how they were ended.
     pub stopped: Vec<Stopped>,

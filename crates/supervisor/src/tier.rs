@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// From best to worst. Each lacks what the ones before it have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Subreaper, pidfds and their inodes: no pid that was given again can be mistaken (Linux 6.9).
@@ -26,6 +27,7 @@ pub enum Tier {
 
 /// What this machine offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TierReport {
     /// Which it is.
     pub tier: Tier,

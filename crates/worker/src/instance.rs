@@ -24,6 +24,7 @@ const DEAD_HOLDER_WAIT: Duration = Duration::from_secs(2);
 
 /// What the discovery file says of the running worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Discovery {
     /// `{pid}-{start ms}`.
     pub instance: String,
@@ -41,10 +42,12 @@ pub struct Discovery {
     /// Version of the worker.
     pub version: String,
     /// The unix socket.
+    #[cfg_attr(test, schema(value_type = String))]
     pub socket: PathBuf,
     /// The TCP port, if there is one.
     pub port: Option<u16>,
     /// File of the bearer token for TCP.
+    #[cfg_attr(test, schema(value_type = String))]
     pub token_path: PathBuf,
     /// Oldest and newest generator protocol.
     pub protocol: (u32, u32),

@@ -24,6 +24,7 @@ const NOTE_MAX: usize = 64;
 
 /// What a worker is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// It does not listen yet.
@@ -36,6 +37,7 @@ pub enum Phase {
 
 /// The worker of a home, seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Occupant {
     /// Its process, once it has said so.
     pub pid: Option<u32>,

@@ -41,6 +41,7 @@ const LOG_KEPT_BYTES: u64 = 40 << 20;
 
 /// What the last round that found something has deleted, and how rounds fare.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct UpkeepStatus {
     /// When that round ended; `null`: none has found anything since the start.
     pub at: Option<Timestamp>,

@@ -6,6 +6,7 @@ use crate::ids::Timestamp;
 
 /// How an attempt ended without a confirm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AttemptOutcome {
     /// It failed and counted; the last one of them leaves the message dead.
@@ -48,6 +49,7 @@ impl AttemptOutcome {
 
 /// One entry of a message's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// Its number as counted at the claim, from 1; one that was given back leaves its number to the
     /// next. 0 for [`AttemptOutcome::Redriven`].

@@ -70,6 +70,7 @@ pub enum Effect {
 
 /// What was answered to an enqueue, once it is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Receipt {
     /// The stored message; of a duplicate, the one stored first.
     pub message: MessageId,

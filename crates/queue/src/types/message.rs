@@ -6,6 +6,7 @@ use crate::ids::{Epoch, EventId, MessageId, Seq, SessionId, Timestamp};
 
 /// Where a message is in its life; the diagram is in the crate's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = MessageState))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Waits for its turn.
@@ -44,6 +45,7 @@ impl State {
 
 /// One message, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Message {
     /// Its id.
     pub id: MessageId,
@@ -88,6 +90,7 @@ pub struct Rescued {
 
 /// Where a redriven message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Redriven {
     /// The message.
     pub message: MessageId,

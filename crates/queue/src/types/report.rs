@@ -53,6 +53,7 @@ pub struct ResultFilter {
 
 /// How many messages are in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = MessageCounts))]
 pub struct Depth {
     /// See [`State::Pending`].
     pub pending: i64,
@@ -68,6 +69,7 @@ pub struct Depth {
 
 /// The queue's counters, each read in O(1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stats {
     /// Messages by state.
     pub depth: Depth,
@@ -85,6 +87,7 @@ pub struct Stats {
 
 /// How many sessions are in each stage of life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LifeCounts {
     /// See [`Life::Open`].
     pub open: i64,
@@ -96,10 +99,12 @@ pub struct LifeCounts {
 
 /// Where and how a store keeps its data, for the doctor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoreInfo {
     /// `sqlite` or `memory`.
     pub engine: String,
     /// File of the database.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub path: Option<std::path::PathBuf>,
     /// Bytes of that file.
     pub size_bytes: u64,
@@ -112,11 +117,13 @@ pub struct StoreInfo {
     /// Pragmas of the writing connection, as read back.
     pub pragmas: Vec<(String, String)>,
     /// Damaged files that were set aside for this one, and are still there.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub damaged: Vec<std::path::PathBuf>,
 }
 
 /// What a slow, thorough check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Verification {
     /// What the engine's own check complains of; empty means sound.
     pub integrity: Vec<String>,

@@ -54,6 +54,7 @@ pub struct PurgedDead {
 
 /// What a cancel of a backlog has taken out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CancelledBacklog {
     /// Messages cancelled.
     pub messages: u64,

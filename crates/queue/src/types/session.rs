@@ -22,6 +22,7 @@ pub struct OpenSession {
 
 /// The agent's side of a session's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Life {
     /// In use, or it may be used again.
@@ -48,6 +49,7 @@ impl Life {
 
 /// How deep a durable close goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CloseDepth {
     /// The session ends; its rows stay.
@@ -71,6 +73,7 @@ impl CloseDepth {
 
 /// One session, as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
@@ -95,6 +98,7 @@ pub struct Session {
     /// How many prompts there were.
     pub prompt_number: i64,
     /// Free names and values, merged by PATCH.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// When it was first seen.
     pub created_at: Timestamp,

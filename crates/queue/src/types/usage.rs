@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Tokens and money spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// Tokens read by the model.
     pub input_tokens: i64,

@@ -44,6 +44,7 @@ pub enum Claimed {
 
 /// A result, before it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewResult {
     /// For example `observation` or `summary`.
     pub kind: String,
@@ -61,6 +62,7 @@ pub struct NewResult {
 
 /// One result, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoredResult {
     /// Its id.
     pub id: ResultId,

@@ -109,6 +109,7 @@ pub struct OpenInfo {
 
 /// The state of a breaker that is not closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Its wait lasts.
@@ -119,6 +120,7 @@ pub enum BreakerState {
 
 /// A breaker that is not closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct BreakerStatus {
     /// Name of the kind of generator.
     pub kind: String,

@@ -14,6 +14,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// One of the configured budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Budget {
     /// `generator.budget_session_usd`.
@@ -28,6 +29,7 @@ pub enum Budget {
 
 /// A budget that is used up. Displays as a sentence that names the configured value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct OverBudget {
     /// Which one.
     pub which: Budget,

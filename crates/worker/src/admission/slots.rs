@@ -31,6 +31,7 @@ pub struct Slot {
 
 /// How many there are of what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SlotCounts {
     /// Slots.
     pub max: usize,

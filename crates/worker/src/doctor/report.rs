@@ -23,6 +23,7 @@ use crate::worktrees::WorktreesReport;
 
 /// Everything the doctor found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DoctorReport))]
 pub struct Report {
     /// The whole in one word.
     pub verdict: Verdict,
@@ -75,6 +76,7 @@ pub struct Report {
 
 /// What keeps a worker from starting or answering, each in words; all `null` when nothing does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Problems {
     /// The process that holds the home's lock and does not answer.
     pub not_answering: Option<String>,
@@ -99,6 +101,7 @@ pub struct Problems {
 
 /// The whole in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// All work is done or under way.
@@ -111,6 +114,7 @@ pub enum Verdict {
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Worth knowing.
@@ -123,6 +127,7 @@ pub enum Level {
 
 /// One thing found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Finding {
     /// How grave it is.
     pub level: Level,
@@ -136,6 +141,7 @@ pub struct Finding {
 
 /// The running worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct InstanceReport {
     /// As in the discovery file.
     #[serde(flatten)]
@@ -156,6 +162,7 @@ pub struct InstanceReport {
 
 /// The TCP side of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Listening {
     /// Not wanted.
@@ -168,6 +175,7 @@ pub enum Listening {
 
 /// The database.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct StoreReport {
     /// As the store tells it.
     #[serde(flatten)]
@@ -178,6 +186,7 @@ pub struct StoreReport {
 
 /// The queue.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct QueueReport {
     /// Its counters.
     #[serde(flatten)]
@@ -190,6 +199,7 @@ pub struct QueueReport {
 
 /// How many messages may be pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct DepthLimits {
     /// In one session (`queue.session_depth_max`).
     pub session: i64,
@@ -199,6 +209,7 @@ pub struct DepthLimits {
 
 /// One session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SessionReport {
     /// Its id.
     pub id: SessionId,
@@ -250,6 +261,7 @@ pub struct SessionReport {
 
 /// Which programs may work, and what limits them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct GeneratorsReport {
     /// Names of the configured programs; with none of them, the digest works everything.
     pub programs: Vec<String>,
@@ -267,6 +279,7 @@ pub struct GeneratorsReport {
 
 /// What may be spent, each `null` without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct BudgetsReport {
     /// Dollars of one session.
     pub session_usd: Option<f64>,
@@ -280,6 +293,7 @@ pub struct BudgetsReport {
 
 /// One program that runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SpawnReport {
     /// As the supervisor tells it.
     #[serde(flatten)]
@@ -296,6 +310,7 @@ pub struct SpawnReport {
 
 /// Processes of this install, and the records of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ProcessesReport {
     /// How well processes can be told apart and ended here, and why not better.
     pub tier: TierReport,
@@ -317,6 +332,7 @@ pub struct ProcessesReport {
 
 /// What only the running worker knows of processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct WorkerProcesses {
     /// What has happened since its start, as the supervisor counts it.
     #[serde(flatten)]
@@ -331,6 +347,7 @@ pub struct WorkerProcesses {
 
 /// What hooks left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SpoolReport {
     /// Files waiting to be taken in.
     pub files: u64,
@@ -352,6 +369,7 @@ pub struct SpoolReport {
 
 /// One event that could not be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct RejectedReport {
     /// When.
     pub at: Timestamp,
@@ -362,11 +380,13 @@ pub struct RejectedReport {
     /// Its size.
     pub bytes: u64,
     /// Where it lies.
+    #[cfg_attr(test, schema(value_type = String))]
     pub path: PathBuf,
 }
 
 /// The search index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SearchReport {
     /// Results it does not hold yet.
     pub behind: i64,
@@ -375,5 +395,6 @@ pub struct SearchReport {
     /// Why the last of them failed.
     pub last_error: Option<String>,
     /// Where this start has put a file that could not be used.
+    #[cfg_attr(test, schema(value_type = Option<String>))]
     pub set_aside: Option<PathBuf>,
 }

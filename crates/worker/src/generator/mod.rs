@@ -48,6 +48,7 @@ pub struct Kind {
 
 /// What a generator says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct About {
     /// Its name.
     pub name: String,

@@ -9,11 +9,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use sessiond_queue::types::{LifeCounts, Stats};
 use sessiond_supervisor::Fix;
 
 use super::extract::{Body, Params};
+#[cfg(test)]
+use super::openapi::refusals::InvalidRequest;
 use super::{Api, ApiError};
 use crate::admission::{BreakerStatus, SlotCounts};
 use crate::clients::Counts;
@@ -22,6 +23,7 @@ use crate::sessions::{Activity, Live};
 
 /// Answer of `GET /v1/status`.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Status {
     /// Whether start-up has finished.
     pub ready: bool,
@@ -46,6 +48,13 @@ pub struct Status {
     pub clients: Counts,
 }
 
+/// How much there is to do, and whether anything is being done.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/status", tag = "admin",
+    responses(
+        (status = 200, description = "The state.", body = Status),
+    ),
+))]
 pub(super) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, ApiError> {
     let stats = api.context.store.stats().await?;
     let live = api.sessions.live().await;
@@ -87,12 +96,23 @@ fn is_working(live: &Live) -> bool {
 
 /// Query of the doctor.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DoctorParams {
+    /// Also what takes long: every row is looked at.
     #[serde(default)]
     deep: bool,
 }
 
+/// Examines everything.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/admin/doctor", tag = "admin",
+    params(DoctorParams),
+    responses(
+        (status = 200, description = "What was found.", body = Report),
+        (status = 400, response = InvalidRequest),
+    ),
+))]
 pub(super) async fn doctor(
     State(api): State<Arc<Api>>,
     Params(params): Params<DoctorParams>,
@@ -100,21 +120,45 @@ pub(super) async fn doctor(
     Json(api.doctor.examine(&api, params.deep).await)
 }
 
+/// The same at the path that other workers of this kind have.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/admin/doctor", tag = "admin",
+    params(DoctorParams),
+    responses(
+        (status = 200, description = "What was found.", body = Report),
+        (status = 400, response = InvalidRequest),
+    ),
+))]
+pub(super) async fn doctor_too(api: State<Arc<Api>>, params: Params<DoctorParams>) -> Json<Report> {
+    doctor(api, params).await
+}
+
 /// Body of `POST /v1/admin/doctor/fix`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FixProcesses, example = json!({"dry_run": true})))]
 #[serde(deny_unknown_fields)]
 pub(super) struct FixBody {
+    /// Only say what would be done.
     dry_run: bool,
 }
 
 /// Its answer.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Fixes {
     /// What was done of processes and their records, or would be.
     pub fixes: Vec<Fix>,
 }
 
-/// Answers once everything has ended that is to end, which takes the grace and some.
+/// Ends processes that nobody owns and clears their records; answers once everything has ended that is to end.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/v1/admin/doctor/fix", tag = "admin",
+    request_body(content = FixBody),
+    responses(
+        (status = 200, description = "What was done.", body = Fixes),
+        (status = 400, response = InvalidRequest),
+    ),
+))]
 pub(super) async fn fix(State(api): State<Arc<Api>>, Body(body): Body<FixBody>) -> Json<Fixes> {
     let fixes = api.processes.supervisor().fix(body.dry_run).await;
     if !body.dry_run {
@@ -123,28 +167,86 @@ pub(super) async fn fix(State(api): State<Arc<Api>>, Body(body): Body<FixBody>) 
     Json(Fixes { fixes })
 }
 
-pub(super) async fn reindex(
-    State(api): State<Arc<Api>>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    api.indexer.rebuild().await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "rebuilding": true }))))
+/// Answer of `POST /v1/admin/reindex`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(example = json!({"rebuilding": true})))]
+pub(super) struct Rebuilding {
+    rebuilding: bool,
 }
 
-pub(super) async fn shutdown(State(api): State<Arc<Api>>) -> (StatusCode, Json<Value>) {
+/// The same at the path that other workers of this kind have.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/api/admin/doctor/fix", tag = "admin",
+    request_body(content = FixBody),
+    responses(
+        (status = 200, description = "What was done.", body = Fixes),
+        (status = 400, response = InvalidRequest),
+    ),
+))]
+pub(super) async fn fix_too(api: State<Arc<Api>>, body: Body<FixBody>) -> Json<Fixes> {
+    fix(api, body).await
+}
+
+/// Rebuilds the search index.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/v1/admin/reindex", tag = "admin",
+    responses(
+        (status = 202, description = "It is being rebuilt.", body = Rebuilding),
+    ),
+))]
+pub(super) async fn reindex(
+    State(api): State<Arc<Api>>,
+) -> Result<(StatusCode, Json<Rebuilding>), ApiError> {
+    api.indexer.rebuild().await?;
+    let rebuilding = Rebuilding { rebuilding: true };
+    Ok((StatusCode::ACCEPTED, Json(rebuilding)))
+}
+
+/// Answer of `POST /v1/admin/shutdown`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(example = json!({"stopping": true, "pid": 4711})))]
+pub(super) struct ShuttingDown {
+    stopping: bool,
+    /// Whose end to wait for: by then another worker may have the socket.
+    pid: u32,
+}
+
+/// Stops the worker in order.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/v1/admin/shutdown", tag = "admin",
+    responses(
+        (status = 202, description = "It stops.", body = ShuttingDown),
+    ),
+))]
+pub(super) async fn shutdown(State(api): State<Arc<Api>>) -> (StatusCode, Json<ShuttingDown>) {
     tracing::info!("stopping: asked through the API");
     api.stop.cancel();
-    // Whose end to wait for: by then another worker may have the socket.
-    let pid = std::process::id();
-    let answer = json!({ "stopping": true, "pid": pid });
+    let answer = ShuttingDown {
+        stopping: true,
+        pid: std::process::id(),
+    };
     (StatusCode::ACCEPTED, Json(answer))
 }
 
 /// The process answers.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/livez", tag = "monitoring",
+    responses(
+        (status = 200, description = "It answers.", body = String, content_type = "text/plain", example = "ok\n"),
+    ),
+))]
 pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
 /// Start-up is done, and the worker does not stop.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/readyz", tag = "monitoring",
+    responses(
+        (status = 200, description = "It is ready.", body = String, content_type = "text/plain", example = "ok\n"),
+        (status = 503, description = "It is starting, or stopping.", body = String, content_type = "text/plain", example = "starting\n"),
+    ),
+))]
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> (StatusCode, &'static str) {
     if api.stop.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
@@ -156,6 +258,12 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> (StatusCode, &'static
 }
 
 /// Counters and gauges in the text format of Prometheus.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/metrics", tag = "monitoring",
+    responses(
+        (status = 200, description = "Counters and gauges.", body = String, content_type = "text/plain", example = "# TYPE sessiond_messages gauge\nsessiond_messages{state=\"pending\"} 3\n"),
+    ),
+))]
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
     let stats = api.context.store.stats().await?;
     let live = api.sessions.live().await;

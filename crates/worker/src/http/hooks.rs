@@ -11,10 +11,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sessiond_queue::error::StoreError;
 use sessiond_queue::ids::{EventId, SessionId, Timestamp};
+#[cfg(test)]
+use sessiond_queue::types::Receipt;
 use sessiond_queue::types::SessionFilter;
 use tokio::time::Instant;
 
 use super::extract::body_error;
+#[cfg(test)]
+use super::openapi::refusals::{Full, InvalidRequest, UnknownAgent};
 use super::{Api, ApiError};
 use crate::accept::{AcceptError, ContextWanted, Incoming};
 use crate::agents::context_output;
@@ -27,7 +31,19 @@ use crate::wire::http::{
 /// Sessions of a project that are looked at for one that is just closing.
 const SIBLINGS_MAX: u32 = 20;
 
-/// 202 with the receipt, or 200 with what the hook is to print.
+/// Takes a hook's event, and answers once it is on disk.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/v1/hooks/{agent}", tag = "hooks",
+    params(("agent" = String, Path, description = "The agent's name", min_length = 1, max_length = 512, example = "claude-code"), ("sessiond-event-id" = Option<uuid::Uuid>, Header, description = "The firing's id, the same at each retry"), ("sessiond-fired-at" = Option<i64>, Header, description = "When it fired, in ms since 1970")),
+    request_body(content = serde_json::Value, content_type = "application/json", description = "The payload as the agent gave it", example = json!({"session_id": "1f0c", "hook_event_name": "UserPromptSubmit", "cwd": "/home/me/work", "prompt": "hello"})),
+    responses(
+        (status = 200, description = "What the hook is to print: the output that the agent expects.", body = serde_json::Value),
+        (status = 202, description = "The event is on disk.", body = Receipt),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownAgent),
+        (status = 429, response = Full),
+    ),
+))]
 pub(super) async fn post(
     State(api): State<Arc<Api>>,
     Path(agent): Path<String>,

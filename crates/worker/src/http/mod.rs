@@ -17,6 +17,7 @@ mod guard;
 mod hooks;
 mod listen;
 mod messages;
+mod openapi;
 mod output;
 mod search;
 mod serve;
@@ -200,14 +201,15 @@ fn routes(settings: &Config) -> Routes {
         .post("/v1/clients/{client}/touch", Itself, clients::touch)
         .get("/v1/status", Owner, admin::status)
         .get("/v1/admin/doctor", Owner, admin::doctor)
-        .get("/api/admin/doctor", Owner, admin::doctor)
+        .get("/api/admin/doctor", Owner, admin::doctor_too)
         .post("/v1/admin/doctor/fix", Owner, admin::fix)
-        .post("/api/admin/doctor/fix", Owner, admin::fix)
+        .post("/api/admin/doctor/fix", Owner, admin::fix_too)
         .post("/v1/admin/reindex", Owner, admin::reindex)
         .post("/v1/admin/shutdown", Owner, admin::shutdown)
         .get("/livez", Open, admin::livez)
         .get("/readyz", Owner, admin::readyz)
         .get("/metrics", Owner, admin::metrics)
+        .get("/v1/openapi.json", Owner, openapi::show)
         .with_body_max(settings.http.body_max_bytes)
         .merge(hooks)
 }

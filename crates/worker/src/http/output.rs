@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::extract::{Params, SessionPath};
+#[cfg(test)]
+use super::openapi::refusals::{InvalidRequest, UnknownOutput};
 use super::{Api, ApiError};
 use crate::errors::chain;
 use crate::generator::output_dir;
@@ -21,14 +23,18 @@ const OUTPUT_MAX_BYTES: u64 = 256 << 10;
 
 /// Query of `GET /v1/sessions/{session}/output`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct OutputParams {
+    /// Which stream.
     #[serde(default)]
+    #[cfg_attr(test, param(inline))]
     stream: Stream,
 }
 
 /// One of a program's streams.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 enum Stream {
     /// The lines of the protocol.
@@ -54,7 +60,16 @@ impl Stream {
     }
 }
 
-/// The end of a stream as text; what is no UTF-8 is replaced.
+/// What a session's programs wrote last, as text; what is no UTF-8 is replaced.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/sessions/{session}/output", tag = "sessions",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c"), OutputParams),
+    responses(
+        (status = 200, description = "The last 256 KiB at most, from the beginning of a line.", body = String, content_type = "text/plain", example = "asked the model\n"),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownOutput),
+    ),
+))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,

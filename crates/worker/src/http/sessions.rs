@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sessiond_queue::ids::{ResultId, SessionId};
 use sessiond_queue::types::{
     Effect, Life, OpenSession, ResultFilter, Session, SessionFilter, StoredResult,
@@ -15,6 +15,8 @@ use sessiond_queue::types::{
 
 use super::caller::{Caller, Reach};
 use super::extract::{Body, Params, SessionPath};
+#[cfg(test)]
+use super::openapi::refusals::{InvalidRequest, UnknownCheckpoint, UnknownSession};
 use super::{Api, ApiError};
 use crate::doctor::{SpawnReport, spawns};
 use crate::events::{Event, Who};
@@ -23,22 +25,35 @@ use crate::sessions::{CloseReport, Depth, Live};
 
 /// Body of `POST /v1/sessions`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OpenSession, example = json!({"agent": "claude-code", "key": "1f0c", "cwd": "/home/me/work", "project": "/home/me/work", "metadata": {"title": "notes"}})))]
 #[serde(deny_unknown_fields)]
 pub(super) struct OpenBody {
+    /// The agent's name, without a colon.
+    #[cfg_attr(test, schema(min_length = 1, max_length = 512, pattern = "^[^:]+$"))]
     agent: String,
+    /// The agent's own id of the session.
+    #[cfg_attr(test, schema(min_length = 1, max_length = 512))]
     key: String,
+    /// Its working directory.
+    #[cfg_attr(test, schema(max_length = 4096))]
     cwd: Option<String>,
+    /// Its project, usually the root of a repository.
+    #[cfg_attr(test, schema(max_length = 4096))]
     project: Option<String>,
+    /// Merged into what is there; `null` removes a name. At most 64 KiB in all.
     #[serde(default)]
+    #[cfg_attr(test, schema(value_type = Object))]
     metadata: Map<String, Value>,
 }
 
 /// A session, and what it does in memory.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SessionShown))]
 pub(super) struct Shown {
     #[serde(flatten)]
     session: Session,
     /// `active` in memory, `dormant` on disk only.
+    #[cfg_attr(test, schema(value_type = String, example = "active"))]
     residence: &'static str,
     /// What works its messages, by the configuration.
     kind: String,
@@ -52,6 +67,7 @@ pub(super) struct Shown {
 
 /// A session with everything that runs for it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SessionDetailed))]
 pub(super) struct Detailed {
     #[serde(flatten)]
     shown: Shown,
@@ -63,6 +79,7 @@ pub(super) struct Detailed {
 
 /// A session after a restart by hand.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SessionRestarted))]
 pub(super) struct RestartedShown {
     #[serde(flatten)]
     shown: Shown,
@@ -86,6 +103,15 @@ impl Shown {
     }
 }
 
+/// Gets a session, or makes it.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/v1/sessions", tag = "sessions",
+    request_body(content = OpenBody),
+    responses(
+        (status = 200, description = "The session, made or found; it is open.", body = Shown),
+        (status = 400, response = InvalidRequest),
+    ),
+))]
 pub(super) async fn open(
     State(api): State<Arc<Api>>,
     Body(body): Body<OpenBody>,
@@ -115,22 +141,62 @@ pub(super) async fn open(
     Ok(Json(Shown::new(&api, session, &live)))
 }
 
+/// Answer of `GET /v1/sessions`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct SessionList {
+    /// Newest activity first.
+    sessions: Vec<Shown>,
+}
+
+/// Answer of `POST /v1/failing/restart`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct RestartedList {
+    /// Those that were failing.
+    restarted: Vec<SessionId>,
+}
+
+/// Answer of `GET /v1/sessions/{session}/results`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct ResultList {
+    /// In the order that was asked for.
+    results: Vec<StoredResult>,
+}
+
 /// Query of `GET /v1/sessions`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
+    /// Only sessions of this agent.
     agent: Option<String>,
+    /// Only sessions of this project.
     project: Option<String>,
+    /// Only sessions in this stage of life.
+    #[cfg_attr(test, param(inline))]
     life: Option<Life>,
+    /// At most so many, up to 1000; 0: 100.
     #[serde(default)]
+    #[cfg_attr(test, param(maximum = 1000))]
     limit: u32,
 }
 
+/// Lists sessions, the one with the newest activity first.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/sessions", tag = "sessions",
+    params(ListParams),
+    responses(
+        (status = 200, description = "The sessions.", body = SessionList),
+        (status = 400, response = InvalidRequest),
+    ),
+))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Params(params): Params<ListParams>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<SessionList>, ApiError> {
     let shown = caller.narrow(Reach {
         session: None,
         project: params.project,
@@ -146,11 +212,11 @@ pub(super) async fn list(
         None => api.context.store.sessions(filter).await?,
     };
     let live = api.sessions.live().await;
-    let shown: Vec<_> = sessions
+    let sessions = sessions
         .into_iter()
         .map(|session| Shown::new(&api, session, &live))
         .collect();
-    Ok(Json(json!({ "sessions": shown })))
+    Ok(Json(SessionList { sessions }))
 }
 
 /// The one session of a caller that has no project, if it is wanted.
@@ -170,6 +236,16 @@ async fn own_session(
     Ok(session.into_iter().filter(is_wanted).collect())
 }
 
+/// Shows a session with everything that runs for it.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/sessions/{session}", tag = "sessions",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c")),
+    responses(
+        (status = 200, description = "The session with its programs.", body = Detailed),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownSession),
+    ),
+))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
@@ -185,6 +261,15 @@ pub(super) async fn show(
 
 /// Lets a failing session start generators again, and one that waits for its provider ask at once;
 /// of no effect on another one.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/v1/sessions/{session}/restart", tag = "sessions",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c")),
+    responses(
+        (status = 200, description = "The session.", body = RestartedShown),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownSession),
+    ),
+))]
 pub(super) async fn restart(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
@@ -197,13 +282,30 @@ pub(super) async fn restart(
     }))
 }
 
-/// The same for every failing session.
-pub(super) async fn restart_failing(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
+/// Restarts every failing session.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/v1/failing/restart", tag = "sessions",
+    responses(
+        (status = 200, description = "Whose generators may start again.", body = RestartedList),
+    ),
+))]
+pub(super) async fn restart_failing(
+    State(api): State<Arc<Api>>,
+) -> Result<Json<RestartedList>, ApiError> {
     let restarted = api.sessions.restart_failing().await?;
-    Ok(Json(json!({ "restarted": restarted })))
+    Ok(Json(RestartedList { restarted }))
 }
 
 /// The state that its generator goes on from, as the generator gave it.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/sessions/{session}/checkpoint", tag = "sessions",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c")),
+    responses(
+        (status = 200, description = "The checkpoint, as the generator gave it.", body = serde_json::Value),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownCheckpoint),
+    ),
+))]
 pub(super) async fn checkpoint(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
@@ -219,11 +321,25 @@ pub(super) async fn checkpoint(
 
 /// Body of `PATCH /v1/sessions/{session}`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = PatchSession, example = json!({"metadata": {"title": "other notes", "done": null}})))]
 #[serde(deny_unknown_fields)]
 pub(super) struct PatchBody {
+    /// Merged into what is there; `null` removes a name. At most 64 KiB in all.
+    #[cfg_attr(test, schema(value_type = Object))]
     metadata: Map<String, Value>,
 }
 
+/// Merges into a session's metadata.
+#[cfg_attr(test, utoipa::path(
+    patch, path = "/v1/sessions/{session}", tag = "sessions",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c")),
+    request_body(content = PatchBody),
+    responses(
+        (status = 200, description = "The session after the merge.", body = Shown),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownSession),
+    ),
+))]
 pub(super) async fn patch(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
@@ -241,14 +357,27 @@ pub(super) async fn patch(
 
 /// Query of `DELETE /v1/sessions/{session}`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteParams {
+    /// Work off the backlog first, for at most `session.drain_max_ms`.
     #[serde(default)]
     drain: bool,
+    /// Delete everything of the session too.
     #[serde(default)]
     purge: bool,
 }
 
+/// Closes a session, and answers when nothing of it runs any more: that may take a minute, and goes on when the client hangs up.
+#[cfg_attr(test, utoipa::path(
+    delete, path = "/v1/sessions/{session}", tag = "sessions",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c"), DeleteParams),
+    responses(
+        (status = 200, description = "What was closed.", body = CloseReport),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownSession),
+    ),
+))]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
@@ -266,21 +395,37 @@ pub(super) async fn delete(
 
 /// Query of `GET /v1/sessions/{session}/results`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResultParams {
+    /// Only results of this kind.
     kind: Option<String>,
+    /// Only results after this id; before it, if the newest are first.
     after: Option<i64>,
+    /// The newest first.
     #[serde(default)]
     newest_first: bool,
+    /// At most so many, up to 1000; 0: 100.
     #[serde(default)]
+    #[cfg_attr(test, param(maximum = 1000))]
     limit: u32,
 }
 
+/// Lists a session's results.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/sessions/{session}/results", tag = "sessions",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c"), ResultParams),
+    responses(
+        (status = 200, description = "The results.", body = ResultList),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownSession),
+    ),
+))]
 pub(super) async fn results(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
     Params(params): Params<ResultParams>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ResultList>, ApiError> {
     let filter = ResultFilter {
         session: Some(session.id),
         kind: params.kind,
@@ -289,6 +434,6 @@ pub(super) async fn results(
         limit: params.limit,
         ..ResultFilter::default()
     };
-    let results: Vec<StoredResult> = api.context.store.results(filter).await?;
-    Ok(Json(json!({ "results": results })))
+    let results = api.context.store.results(filter).await?;
+    Ok(Json(ResultList { results }))
 }

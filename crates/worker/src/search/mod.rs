@@ -51,6 +51,7 @@ pub struct SearchQuery {
 
 /// One result that was found.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Hit {
     /// The result.
     pub result: ResultId,

@@ -10,6 +10,7 @@ use crate::worktrees::SettledWorktree;
 
 /// How deep a close goes. Each depth includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = CloseReportDepth))]
 #[serde(rename_all = "lowercase")]
 pub enum Depth {
     /// Out of memory; the rows stay and the agent's life goes on.
@@ -42,6 +43,7 @@ impl From<CloseDepth> for Depth {
 
 /// What became of the generator in a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum GeneratorEnd {
     /// None was running.
@@ -54,6 +56,7 @@ pub enum GeneratorEnd {
 
 /// What a close did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct CloseReport {
     /// The session.
     pub session: SessionId,
@@ -81,6 +84,7 @@ pub struct CloseReport {
 
 /// What a session in memory is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Activity {
     /// No generator.
@@ -97,6 +101,7 @@ pub enum Activity {
 
 /// One session in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Live {
     /// The session.
     pub session: SessionId,

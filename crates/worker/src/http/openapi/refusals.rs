@@ -1,0 +1,95 @@
+//! The answers that say no, each a component of the document: `{error: {code, message, details}}`.
+
+use serde_json::{Value, json};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{ToResponse, ToSchema};
+
+/// A request that was not done.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the shape of what `ApiError` answers with")]
+pub(super) struct ErrorBody {
+    error: ErrorDetail,
+}
+
+/// Why it was not.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the shape of what `ApiError` answers with")]
+pub(super) struct ErrorDetail {
+    /// A word for programs.
+    code: String,
+    /// For people.
+    message: String,
+    /// What belongs to the code, for example the `field` that is wrong.
+    #[schema(value_type = Object)]
+    details: Value,
+}
+
+macro_rules! refusals {
+    ($($name:ident: $description:literal, $code:literal, $message:literal, $details:tt;)*) => {
+        $(
+            #[doc = $description]
+            pub(in crate::http) struct $name;
+
+            impl<'r> ToResponse<'r> for $name {
+                fn response() -> (&'r str, RefOr<Response>) {
+                    let example = json!({
+                        "error": { "code": $code, "message": $message, "details": $details }
+                    });
+                    let content = ContentBuilder::new()
+                        .schema(Some(Ref::from_schema_name("ErrorBody")))
+                        .example(Some(example))
+                        .build();
+                    let response = ResponseBuilder::new()
+                        .description($description)
+                        .content("application/json", content)
+                        .build();
+                    (stringify!($name), response.into())
+                }
+            }
+        )*
+
+        /// All of them, by name.
+        pub(super) fn all() -> Vec<(&'static str, RefOr<Response>)> {
+            vec![$($name::response()),*]
+        }
+    };
+}
+
+refusals! {
+    InvalidRequest: "Something of it is not what it must be: `invalid_field` and `field_missing` \
+        name the field; `invalid_query`, `invalid_json`, `invalid_body` and `payload_not_json` say \
+        what is wrong.",
+        "invalid_field", "field message must be a whole number", { "field": "message" };
+    Unauthorized: "Over TCP: without the bearer token. Over the unix socket its owner needs none.",
+        "unauthorized",
+        "a bearer token is needed; it is in the file named by the discovery file", {};
+    Forbidden: "Over TCP: the Host or Origin header is not this worker's.",
+        "forbidden", "the Host header is not this worker's", {};
+    UnknownSession: "There is no such session.",
+        "unknown_session", "session claude-code:1f0c does not exist", {};
+    UnknownMessage: "There is no such message.",
+        "unknown_message", "message 42 does not exist", {};
+    UnknownAgent: "No agent of that name is known.",
+        "unknown_agent", "agent nobody is not known", {};
+    UnknownOutput: "There is no such session, or no program of it wrote anything \
+        (`unknown_output`).",
+        "unknown_session", "session claude-code:1f0c does not exist", {};
+    UnknownCheckpoint: "There is no such session, or it has no checkpoint yet \
+        (`unknown_checkpoint`).",
+        "unknown_session", "session claude-code:1f0c does not exist", {};
+    BodyTimeout: "The body paused, or took, too long.",
+        "body_timeout", "nothing of the body came for 5000 ms (http.body_pause_max_ms)", {};
+    WrongState: "The message is not in a state in which that can be done.",
+        "wrong_state", "message 42 is done", { "state": "done" };
+    TooLarge: "The body or the payload is over its limit.",
+        "payload_too_large",
+        "the body is over the limit of 2097152 bytes (http.body_max_bytes)", {};
+    UnsupportedMediaType: "The content type is not `application/json`.",
+        "unsupported_media_type", "the content type must be application/json", {};
+    Full: "As many messages are pending as may be.",
+        "session_full", "10000 messages of the session are pending", { "limit": 10000 };
+    Failed: "The worker could not do it; its log says why.",
+        "store_failed", "the database cannot be used", {};
+    Stopping: "The worker stops; the next one does it.",
+        "store_failed", "the store is closed", {};
+}
