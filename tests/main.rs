@@ -19,6 +19,7 @@ mod hook_client;
 mod hook_path;
 mod kill9;
 mod lifecycle;
+mod openapi;
 mod order;
 mod programs;
 #[cfg(target_os = "linux")]

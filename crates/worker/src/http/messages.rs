@@ -96,7 +96,7 @@ pub(super) struct ListParams {
     after: Option<i64>,
     /// At most so many, up to 1000; 0: 100. A page is 8 MiB at most.
     #[serde(default)]
-    #[cfg_attr(test, param(maximum = 1000))]
+    #[cfg_attr(test, param(maximum = 4294967295u32))]
     limit: u32,
     /// Each with its history.
     #[serde(default)]
@@ -156,7 +156,7 @@ async fn listed(
 /// Lists the messages of a session, by their ids.
 #[cfg_attr(test, utoipa::path(
     get, path = "/v1/sessions/{session}/messages", tag = "messages",
-    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c"), ("state" = inline(Option<MessageState>), Query, description = "Only messages in this state"), ("after" = Option<i64>, Query, description = "Only messages after this id"), ("limit" = Option<u32>, Query, description = "At most so many, up to 1000; 0: 100. A page is 8 MiB at most", maximum = 1000), ("attempts" = Option<bool>, Query, description = "Each with its history")),
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c"), ("state" = inline(Option<MessageState>), Query, description = "Only messages in this state"), ("after" = Option<i64>, Query, description = "Only messages after this id"), ("limit" = Option<u32>, Query, description = "At most so many, up to 1000; 0: 100. A page is 8 MiB at most", maximum = 4294967295u32), ("attempts" = Option<bool>, Query, description = "Each with its history")),
     responses(
         (status = 200, description = "The messages.", body = MessageList),
         (status = 400, response = InvalidRequest),

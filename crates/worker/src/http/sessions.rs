@@ -179,7 +179,7 @@ pub(super) struct ListParams {
     life: Option<Life>,
     /// At most so many, up to 1000; 0: 100.
     #[serde(default)]
-    #[cfg_attr(test, param(maximum = 1000))]
+    #[cfg_attr(test, param(maximum = 4294967295u32))]
     limit: u32,
 }
 
@@ -407,7 +407,7 @@ pub(super) struct ResultParams {
     newest_first: bool,
     /// At most so many, up to 1000; 0: 100.
     #[serde(default)]
-    #[cfg_attr(test, param(maximum = 1000))]
+    #[cfg_attr(test, param(maximum = 4294967295u32))]
     limit: u32,
 }
 
