@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// One boot of one kernel: random, made by the kernel at its start. Containers on one kernel
 /// share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct BootId(pub String);
 

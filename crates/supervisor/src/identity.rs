@@ -11,6 +11,7 @@ use crate::observe::{self, Observation};
 
 /// What tells one process from every other of its host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProcessIdentity {
     /// The pid, in the pid namespace of whoever took the identity.
     pub pid: u32,

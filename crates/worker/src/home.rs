@@ -61,8 +61,8 @@ pub fn prepare(layout: &Layout) -> Result<(), HomeError> {
 /// Checks those directories of the home that are there, and what lies in them.
 pub fn check(layout: &Layout) -> Result<(), HomeError> {
     let mut all = directories(layout).to_vec();
-    // Made when there is something to put in it.
-    all.push(output_root(layout.root()));
+    // Made when there is something to put in them.
+    all.extend([output_root(layout.root()), layout.set_aside_dir()]);
     for path in &all {
         check_directory(path)?;
     }

@@ -92,6 +92,7 @@ struct Shared {
 
 /// Agents' processes, as the doctor tells of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct AgentsReport {
     /// Processes that are watched.
     pub watched: u64,

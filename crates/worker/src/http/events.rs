@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 use super::caller::{Caller, Reach};
 use super::extract::{Params, find_session_of};
+#[cfg(test)]
+use super::openapi::refusals::{InvalidRequest, UnknownSession};
 use super::{Api, ApiError};
 use crate::errors::chain;
 use crate::events::{Filter, Item, Place, Shown, Standing};
@@ -32,15 +34,30 @@ const PASSED_EVERY: Duration = Duration::from_secs(1);
 
 /// Query of `GET /v1/events`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventParams {
+    /// Only events of this session: its id, or `agent:key`.
     session: Option<String>,
+    /// Only events of these types, separated by commas.
     #[serde(rename = "type")]
     types: Option<String>,
+    /// Only events of sessions of this project.
     project: Option<String>,
+    /// Only events after this id; as the header `Last-Event-ID`, which goes before it.
     after: Option<String>,
 }
 
+/// Follows what happens, as server-sent events.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/events", tag = "monitoring",
+    params(EventParams),
+    responses(
+        (status = 200, description = "Events, until one side ends it; each `data` is a JSON object.", body = String, content_type = "text/event-stream", example = "id: 7-12\nevent: message.confirmed\ndata: {}\n\n"),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownSession),
+    ),
+))]
 pub(super) async fn follow(
     State(api): State<Arc<Api>>,
     caller: Caller,

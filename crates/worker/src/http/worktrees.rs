@@ -7,37 +7,49 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use sessiond_queue::ids::{SessionId, Timestamp};
 use uuid::Uuid;
 
 use super::extract::{Body, Params, SessionPath};
+#[cfg(test)]
+use super::openapi::refusals::{
+    Full, GitTimeout, InvalidRequest, UnknownSession, UnknownWorktree, WorktreeRefused,
+};
 use super::{Api, ApiError};
 use crate::errors::chain;
 use crate::worktrees::{
-    AddError, GitError, Loss, PruneError, RemoveError, Removed, Wanted, Worktree,
+    AddError, GitError, Loss, PruneError, RemoveError, Removed, SettledWorktree, ShownWorktree,
+    Wanted, Worktree,
 };
 
 /// Body of `POST /v1/sessions/{session}/worktrees`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = AddWorktree, example = json!({"repo": "/home/me/work", "base": "main"})))]
 #[serde(deny_unknown_fields)]
 pub(super) struct AddBody {
+    /// Any directory of the repository, absolute.
     repo: String,
+    /// Where its branch begins: a branch or a commit; absent: what the repository has checked out.
     base: Option<String>,
+    /// What it is called, besides the session.
     name: Option<String>,
 }
 
 /// A worktree that was added.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = AddedWorktree))]
 pub(super) struct Added {
     id: Uuid,
     session: SessionId,
+    #[cfg_attr(test, schema(value_type = String))]
     path: PathBuf,
     branch: String,
     /// The commit it begins at.
     base_commit: String,
     /// The branch whose tip that was.
     base_branch: Option<String>,
+    #[cfg_attr(test, schema(value_type = String))]
     repo: PathBuf,
     created_at: Timestamp,
 }
@@ -57,6 +69,20 @@ impl From<Worktree> for Added {
     }
 }
 
+/// Adds a worktree for a session that is open.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/v1/sessions/{session}/worktrees", tag = "worktrees",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c")),
+    request_body(content = AddBody),
+    responses(
+        (status = 201, description = "It was added.", body = Added),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownSession),
+        (status = 409, response = WorktreeRefused),
+        (status = 429, response = Full),
+        (status = 504, response = GitTimeout),
+    ),
+))]
 pub(super) async fn add(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
@@ -71,40 +97,89 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(worktree.into())))
 }
 
+/// Answer of the listings.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct WorktreeList {
+    worktrees: Vec<ShownWorktree>,
+}
+
+/// Answer of `POST /v1/worktrees/prune`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct SettledList {
+    worktrees: Vec<SettledWorktree>,
+}
+
+/// Lists a session's worktrees.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/sessions/{session}/worktrees", tag = "worktrees",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c")),
+    responses(
+        (status = 200, description = "The worktrees.", body = WorktreeList),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownSession),
+    ),
+))]
 pub(super) async fn list_of_session(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<WorktreeList>, ApiError> {
     let worktrees = api.worktrees.list(Some(session.id), None).await?;
-    Ok(Json(json!({ "worktrees": worktrees })))
+    Ok(Json(WorktreeList { worktrees }))
 }
 
 /// Query of `GET /v1/worktrees`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     /// Only the one at this path.
+    #[cfg_attr(test, param(value_type = Option<String>))]
     path: Option<PathBuf>,
 }
 
-/// Of all sessions, ended and purged ones too.
+/// Lists the worktrees of all sessions, ended and purged ones too.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/v1/worktrees", tag = "worktrees",
+    params(ListParams),
+    responses(
+        (status = 200, description = "The worktrees.", body = WorktreeList),
+        (status = 400, response = InvalidRequest),
+    ),
+))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Params(params): Params<ListParams>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<WorktreeList>, ApiError> {
     let worktrees = api.worktrees.list(None, params.path.as_deref()).await?;
-    Ok(Json(json!({ "worktrees": worktrees })))
+    Ok(Json(WorktreeList { worktrees }))
 }
 
 /// Query of a removal.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RemoveParams {
+    /// Which one.
+    #[cfg_attr(test, param(value_type = Uuid, required))]
     id: Option<String>,
     /// The losses that are agreed to, separated by commas.
     force: Option<String>,
 }
 
+/// Removes a worktree of a session.
+#[cfg_attr(test, utoipa::path(
+    delete, path = "/v1/sessions/{session}/worktrees", tag = "worktrees",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c"), RemoveParams),
+    responses(
+        (status = 200, description = "It is gone.", body = Removed),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownWorktree),
+        (status = 409, response = WorktreeRefused),
+        (status = 504, response = GitTimeout),
+    ),
+))]
 pub(super) async fn remove_of_session(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
@@ -123,11 +198,25 @@ pub(super) struct Named {
 
 /// Query of a removal whose path has the id.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ForceParams {
+    /// The losses that are agreed to, separated by commas.
     force: Option<String>,
 }
 
+/// Removes a worktree of a session.
+#[cfg_attr(test, utoipa::path(
+    delete, path = "/v1/sessions/{session}/worktrees/{id}", tag = "worktrees",
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c"), ("id" = Uuid, Path, description = "A worktree's id"), ForceParams),
+    responses(
+        (status = 200, description = "It is gone.", body = Removed),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownWorktree),
+        (status = 409, response = WorktreeRefused),
+        (status = 504, response = GitTimeout),
+    ),
+))]
 pub(super) async fn remove_one_of_session(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
@@ -137,6 +226,18 @@ pub(super) async fn remove_one_of_session(
     remove_worktree(&api, Some(session.id), &id, params.force.as_deref()).await
 }
 
+/// Removes a worktree, unless something would be lost that was not agreed to.
+#[cfg_attr(test, utoipa::path(
+    delete, path = "/v1/worktrees/{id}", tag = "worktrees",
+    params(("id" = Uuid, Path, description = "A worktree's id"), ForceParams),
+    responses(
+        (status = 200, description = "It is gone.", body = Removed),
+        (status = 400, response = InvalidRequest),
+        (status = 404, response = UnknownWorktree),
+        (status = 409, response = WorktreeRefused),
+        (status = 504, response = GitTimeout),
+    ),
+))]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     Path(Named { id }): Path<Named>,
@@ -173,9 +274,16 @@ fn agreed(force: &str) -> Result<Vec<Loss>, ApiError> {
     losses.collect()
 }
 
-pub(super) async fn prune(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
+/// Removes what sessions have left and nothing would be lost with.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/v1/worktrees/prune", tag = "worktrees",
+    responses(
+        (status = 200, description = "What became of each.", body = SettledList),
+    ),
+))]
+pub(super) async fn prune(State(api): State<Arc<Api>>) -> Result<Json<SettledList>, ApiError> {
     let worktrees = api.worktrees.prune().await?;
-    Ok(Json(json!({ "worktrees": worktrees })))
+    Ok(Json(SettledList { worktrees }))
 }
 
 fn git_error(error: &GitError) -> ApiError {

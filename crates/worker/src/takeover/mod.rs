@@ -21,6 +21,7 @@ use crate::worktrees::TakenOverWorktree;
 
 /// An earlier run of the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Predecessor {
     /// Number of its run.
     pub generation: i64,
@@ -38,6 +39,7 @@ pub struct Predecessor {
 
 /// How an earlier run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PredecessorEnd {
     /// In order.
@@ -52,6 +54,7 @@ pub enum PredecessorEnd {
 
 /// What became of one thing that was left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TakeOverItem))]
 pub struct Item {
     /// What it is.
     pub kind: ItemKind,
@@ -65,6 +68,7 @@ pub struct Item {
 
 /// What may be left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TakeOverKind))]
 #[serde(rename_all = "snake_case")]
 pub enum ItemKind {
     /// A session whose close was not finished.
@@ -79,6 +83,7 @@ pub enum ItemKind {
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TakeOverOutcome))]
 #[serde(rename_all = "kebab-case")]
 pub enum ItemOutcome {
     /// It is ended and gone.
@@ -89,6 +94,7 @@ pub enum ItemOutcome {
 
 /// What this start has taken over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct TakeOverReport {
     /// The run before this one; `null`: none is known.
     pub predecessor: Option<Predecessor>,

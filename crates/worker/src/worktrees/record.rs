@@ -15,6 +15,7 @@ use uuid::Uuid;
 ///             +-crash: cleaned, or finished if it was used
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = WorktreeStage))]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Git may be making it.
@@ -42,6 +43,7 @@ impl Stage {
 
 /// One worktree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Worktree {
     /// Its id, UUIDv7.
     pub id: Uuid,
@@ -54,12 +56,15 @@ pub struct Worktree {
     /// The run of the worker that made it.
     pub generation: i64,
     /// Where a person finds the repository: its main working tree, or the bare repository.
+    #[cfg_attr(test, schema(value_type = String))]
     pub repo: PathBuf,
     /// The repository's common git directory, which tells it from others.
+    #[cfg_attr(test, schema(value_type = String))]
     pub git_dir: PathBuf,
     /// Whether the repository has no working tree of its own.
     pub is_bare: bool,
     /// Where it is.
+    #[cfg_attr(test, schema(value_type = String))]
     pub path: PathBuf,
     /// Its branch, `session/...`.
     pub branch: String,
@@ -77,6 +82,7 @@ pub struct Worktree {
 
 /// What would be lost with a worktree, or why that cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = WorktreeReason))]
 pub struct Reason {
     /// A word for programs; a removal by force names these.
     pub code: Loss,
@@ -97,6 +103,7 @@ impl Reason {
 
 /// A kind of loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = WorktreeLoss))]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
     /// Commits that no other branch, tag, remote branch or worktree reaches.
@@ -162,6 +169,7 @@ impl Loss {
 
 /// Whether a worktree is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = WorktreeOutcome))]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It is gone, with its branch if that had no commits of its own.
@@ -172,10 +180,12 @@ pub enum Outcome {
 
 /// What became of one worktree when its session ended, or when it was pruned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SettledWorktree {
     /// Its id.
     pub id: Uuid,
     /// Where it is, or was.
+    #[cfg_attr(test, schema(value_type = String))]
     pub path: PathBuf,
     /// Its branch.
     pub branch: String,
@@ -193,6 +203,7 @@ pub struct SettledWorktree {
 
 /// How a worktree is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = WorktreeState))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It is being made, or a crash has left it so.
@@ -233,6 +244,7 @@ impl fmt::Display for State {
 
 /// A worktree as it is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ShownWorktree {
     /// As it is remembered; its reasons are those of now.
     #[serde(flatten)]

@@ -18,10 +18,12 @@ use tokio::time::Instant;
 
 /// What a removal by hand did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RemovedWorktree))]
 pub struct Removed {
     /// The worktree that is gone.
     pub id: Uuid,
     /// Where it was.
+    #[cfg_attr(test, schema(value_type = String))]
     pub path: std::path::PathBuf,
     /// Its branch.
     pub branch: String,

@@ -16,8 +16,10 @@ const NAMED_MAX: usize = 20;
 
 /// Worktrees, as the doctor reports them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct WorktreesReport {
     /// Where they lie.
+    #[cfg_attr(test, schema(value_type = String))]
     pub root: PathBuf,
     /// Those that sessions use.
     pub added: u64,
@@ -28,6 +30,7 @@ pub struct WorktreesReport {
     /// How many have no directory any more.
     pub missing_count: u64,
     /// Where they should be; at most 20.
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
     pub missing: Vec<PathBuf>,
     /// Why git cannot be run.
     pub git_problem: Option<String>,

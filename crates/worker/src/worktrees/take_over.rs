@@ -21,6 +21,7 @@ const INITIALIZING: &str = "initializing";
 
 /// What became of one that an earlier instance has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TakenOver {
     /// Nothing of it is left.
@@ -31,10 +32,12 @@ pub enum TakenOver {
 
 /// One that an earlier instance has left, and that needed a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct TakenOverWorktree {
     /// Its id.
     pub id: Uuid,
     /// Where it is, or was.
+    #[cfg_attr(test, schema(value_type = String))]
     pub path: PathBuf,
     /// What became of it.
     pub outcome: TakenOver,

@@ -6,7 +6,7 @@ use utoipa::openapi::{ComponentsBuilder, OpenApi as Document, Ref, RefOr, Respon
 use utoipa::{Modify, OpenApi};
 
 use super::refusals;
-use crate::http::{admin, hooks, messages, output, search, sessions};
+use crate::http::{admin, events, hooks, messages, output, search, sessions, worktrees};
 
 const DESCRIPTION: &str = "\
 The API of a sessiond worker, over its unix socket (for its owner and root, without a token) and over \
@@ -43,6 +43,14 @@ into answers at any time; unknown fields of requests are refused.";
         messages::purge_all,
         search::search,
         search::context,
+        worktrees::add,
+        worktrees::list_of_session,
+        worktrees::list,
+        worktrees::remove_of_session,
+        worktrees::remove_one_of_session,
+        worktrees::remove,
+        worktrees::prune,
+        events::follow,
         admin::status,
         admin::doctor,
         admin::doctor_too,
@@ -61,6 +69,7 @@ into answers at any time; unknown fields of requests are refused.";
         (name = "sessions", description = "Sessions, and what runs for them."),
         (name = "messages", description = "What is queued, dead letters among it."),
         (name = "results", description = "What came of the messages."),
+        (name = "worktrees", description = "Git worktrees of sessions."),
         (name = "admin", description = "The worker itself."),
         (name = "monitoring", description = "What monitors and tools ask for."),
     ),
@@ -124,6 +133,7 @@ impl Modify for Common {
             .build();
         document.components = Some(components);
         for (path, method, operation) in operations(document) {
+            operation.operation_id = Some(operation_id(method, &path));
             for (status, refusal) in common_refusals(&path, method, operation) {
                 let reference: RefOr<Response> = Ref::from_response_name(refusal).into();
                 let responses = &mut operation.responses.responses;
@@ -138,6 +148,14 @@ impl Modify for Common {
             });
         }
     }
+}
+
+/// Of a shape that no two have: `get_v1_sessions_session_results`.
+fn operation_id(method: &str, path: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric();
+    let words = path.split(|c| !is_word(c)).filter(|word| !word.is_empty());
+    let words: Vec<_> = std::iter::once(method).chain(words).collect();
+    words.join("_")
 }
 
 fn common_refusals(

@@ -77,6 +77,14 @@ refusals! {
     UnknownCheckpoint: "There is no such session, or it has no checkpoint yet \
         (`unknown_checkpoint`).",
         "unknown_session", "session claude-code:1f0c does not exist", {};
+    UnknownWorktree: "There is no such session, or no such worktree of it (`unknown_worktree`).",
+        "unknown_worktree", "worktree 01a2… does not exist", {};
+    WorktreeRefused: "Something would be lost (`would_lose`, with `reasons`), or it cannot be told \
+        (`cannot_tell`); the session is not open, the repository is empty, the place unusable, or \
+        git refused.",
+        "git_refused", "git worktree add ended with 128", {};
+    GitTimeout: "git did not end in time.",
+        "git_timeout", "git worktree add did not end in time", {};
     BodyTimeout: "The body paused, or took, too long.",
         "body_timeout", "nothing of the body came for 5000 ms (http.body_pause_max_ms)", {};
     WrongState: "The message is not in a state in which that can be done.",
@@ -86,10 +94,10 @@ refusals! {
         "the body is over the limit of 2097152 bytes (http.body_max_bytes)", {};
     UnsupportedMediaType: "The content type is not `application/json`.",
         "unsupported_media_type", "the content type must be application/json", {};
-    Full: "As many messages are pending as may be.",
+    Full: "There are as many messages or worktrees as may be.",
         "session_full", "10000 messages of the session are pending", { "limit": 10000 };
     Failed: "The worker could not do it; its log says why.",
         "store_failed", "the database cannot be used", {};
-    Stopping: "The worker stops; the next one does it.",
+    Stopping: "Not now: the worker stops, or something that it needs is not there or busy.",
         "store_failed", "the store is closed", {};
 }

@@ -79,7 +79,10 @@ fn routes(source: &str) -> BTreeSet<String> {
 #[test]
 fn every_operation_says_what_it_does_and_how_it_is_refused() {
     let mut document = document();
+    let mut ids = BTreeSet::new();
     for (path, method, operation) in operations(&mut document) {
+        let id = operation.operation_id.clone();
+        assert!(ids.insert(id.clone()), "{id:?} is the id of two operations");
         let name = format!("{method} {path}");
         assert!(operation.summary.is_some(), "{name} has a summary");
         let responses = &operation.responses.responses;
