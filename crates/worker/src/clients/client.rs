@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 /// One client. Minted by the registry (UUIDv7), or chosen by who opens an HTTP or MCP session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct ClientId(pub Uuid);
 
@@ -42,6 +43,7 @@ impl FromStr for ClientId {
 
 /// The kinds of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ClientKind))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A process with a token. It goes with its process, with its session, or when its token is
@@ -71,6 +73,14 @@ impl Kind {
 
 /// A client as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(example = json!({
+    "id": "019ad0c2-5a0e-7c3b-9d55-3f1f6a2b7c10", "kind": "registered", "name": "claude",
+    "version": null, "cwd": "/home/me/work", "project": "/home/me/work",
+    "session": "019ad0c2-1b7e-7d20-8a4e-0c9d5e6f7a81", "role": "agent", "groups": ["review"],
+    "metadata": {"window": 3}, "pid": 4242, "has_presence": false,
+    "created_at": 1764400000000_i64, "touched_at": 1764400000000_i64,
+    "expires_at": 1764486400000_i64
+})))]
 pub struct Client {
     /// Its id.
     pub id: ClientId,
@@ -91,6 +101,7 @@ pub struct Client {
     /// What it belongs to, in words of its own.
     pub groups: Vec<String>,
     /// Free names and values, merged by PATCH.
+    #[cfg_attr(test, schema(value_type = Object))]
     pub metadata: Map<String, Value>,
     /// Its process.
     pub pid: Option<u32>,
@@ -131,6 +142,7 @@ pub struct Gone {
 
 /// How many clients there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ClientCounts))]
 pub struct Counts {
     /// Processes with a token.
     pub registered: usize,
@@ -157,6 +169,7 @@ impl Counts {
 
 /// What the doctor is told of clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ClientsReport {
     /// How many there are.
     #[serde(flatten)]

@@ -1,21 +1,39 @@
 //! The document, made from the annotations beside the handlers.
 
+use std::collections::HashMap;
+
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, OpenApi as Document, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 
 use super::refusals;
-use crate::http::{admin, events, hooks, messages, output, search, sessions, worktrees};
+use crate::http::access::Access;
+use crate::http::{
+    access_table, admin, clients, events, hooks, messages, output, search, sessions, worktrees,
+};
 
 const DESCRIPTION: &str = "\
 The API of a sessiond worker, over its unix socket (for its owner and root, without a token) and over \
-loopback TCP (for the bearer of the token, `application/json` only).
+loopback TCP (for the bearer of the worker's token). On both sides the bearer of a client's token \
+(`POST /v1/clients/register`) may do what `x-access` of an operation says. A body, whatever the method, \
+is `application/json`.
+
+`x-access` names who may use an operation besides the owner, who may use all: `open` everybody, without \
+a token; `owner` nobody else; `client` every client, of itself; `itself` the client that the path names; \
+`own_session` the client whose session the path names; `own_project` likewise, and every client of that \
+session's project; `narrowed` every client, which is shown what is of its project or else its session.
 
 A session is named by its id or as `agent:key`. Times are milliseconds since 1970. Every refusal of \
 the API is `{error: {code, message, details}}`; what is no HTTP at all, a head that is too large (431) \
 and a request that is not whole in time are answered, if at all, without a body. New fields may come \
 into answers at any time; unknown fields of requests are refused.";
+
+const BEARER: &str = "\
+The worker's own token, in the file that the discovery file names, which opens everything; or that of a \
+client, which opens what `x-access` says. Over the unix socket none is needed, and then the caller is \
+the owner.";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -50,6 +68,15 @@ into answers at any time; unknown fields of requests are refused.";
         worktrees::remove_one_of_session,
         worktrees::remove,
         worktrees::prune,
+        clients::register,
+        clients::open,
+        clients::list,
+        clients::clear,
+        clients::me,
+        clients::show,
+        clients::touch,
+        clients::patch,
+        clients::remove,
         events::follow,
         admin::status,
         admin::doctor,
@@ -70,6 +97,7 @@ into answers at any time; unknown fields of requests are refused.";
         (name = "messages", description = "What is queued, dead letters among it."),
         (name = "results", description = "What came of the messages."),
         (name = "worktrees", description = "Git worktrees of sessions."),
+        (name = "clients", description = "Registered processes and connections."),
         (name = "admin", description = "The worker itself."),
         (name = "monitoring", description = "What monitors and tools ask for."),
     ),
@@ -126,15 +154,28 @@ struct Common;
 impl Modify for Common {
     fn modify(&self, document: &mut Document) {
         let components = document.components.take().unwrap_or_default();
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(BEARER))
+            .build();
         let components = ComponentsBuilder::from(components)
             .responses_from_iter(refusals::all())
             .security_scheme("bearer", SecurityScheme::Http(bearer))
             .build();
         document.components = Some(components);
+        let access_of: HashMap<String, Access> = access_table()
+            .routes()
+            .into_iter()
+            .map(|(method, path, access)| (named(method.as_str(), path), access))
+            .collect();
         for (path, method, operation) in operations(document) {
             operation.operation_id = Some(operation_id(method, &path));
-            for (status, refusal) in common_refusals(&path, method, operation) {
+            // One that is no route is found by a test.
+            let access = access_of.get(&named(method, &path));
+            let access = access.copied().unwrap_or(Access::Owner);
+            let extensions = ExtensionsBuilder::new().add("x-access", word(access));
+            operation.extensions = Some(extensions.build());
+            for (status, refusal) in common_refusals(access, operation) {
                 let reference: RefOr<Response> = Ref::from_response_name(refusal).into();
                 let responses = &mut operation.responses.responses;
                 responses.entry(status.to_owned()).or_insert(reference);
@@ -142,11 +183,29 @@ impl Modify for Common {
             let open = utoipa::openapi::SecurityRequirement::default();
             let scopes: [String; 0] = [];
             let bearer = utoipa::openapi::SecurityRequirement::new("bearer", scopes);
-            operation.security = Some(match path.as_str() {
-                "/livez" => vec![open],
+            operation.security = Some(match access {
+                Access::Open => vec![open],
                 _ => vec![bearer],
             });
         }
+    }
+}
+
+/// `get /path`.
+pub(super) fn named(method: &str, path: &str) -> String {
+    format!("{} {path}", method.to_lowercase())
+}
+
+/// The value of `x-access`.
+fn word(access: Access) -> &'static str {
+    match access {
+        Access::Open => "open",
+        Access::Owner => "owner",
+        Access::Client => "client",
+        Access::Itself => "itself",
+        Access::OwnSession => "own_session",
+        Access::OwnProject => "own_project",
+        Access::Narrowed => "narrowed",
     }
 }
 
@@ -158,23 +217,18 @@ fn operation_id(method: &str, path: &str) -> String {
     words.join("_")
 }
 
-fn common_refusals(
-    path: &str,
-    method: &str,
-    operation: &Operation,
-) -> Vec<(&'static str, &'static str)> {
-    let mut refusals = vec![("403", "Forbidden")];
-    if path == "/livez" {
+fn common_refusals(access: Access, operation: &Operation) -> Vec<(&'static str, &'static str)> {
+    let mut refusals = vec![("415", "UnsupportedMediaType")];
+    if access == Access::Open {
+        refusals.push(("403", "ForbiddenHost"));
         return refusals;
     }
     refusals.extend([
         ("401", "Unauthorized"),
+        ("403", "Forbidden"),
         ("500", "Failed"),
         ("503", "Stopping"),
     ]);
-    if matches!(method, "post" | "patch") {
-        refusals.push(("415", "UnsupportedMediaType"));
-    }
     if operation.request_body.is_some() {
         refusals.extend([("408", "BodyTimeout"), ("413", "TooLarge")]);
     }

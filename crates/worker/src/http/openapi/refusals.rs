@@ -60,10 +60,14 @@ refusals! {
         name the field; `invalid_query`, `invalid_json`, `invalid_body` and `payload_not_json` say \
         what is wrong.",
         "invalid_field", "field message must be a whole number", { "field": "message" };
-    Unauthorized: "Over TCP: without the bearer token. Over the unix socket its owner needs none.",
+    Unauthorized: "Over TCP: without a bearer token. On both sides: with one that is not known, or \
+        not any more. Over the unix socket the owner needs none.",
         "unauthorized",
-        "a bearer token is needed; it is in the file named by the discovery file", {};
-    Forbidden: "Over TCP: the Host or Origin header is not this worker's.",
+        "a bearer token is needed: that of the file named by the discovery file, or a client's", {};
+    Forbidden: "Over TCP: the Host or Origin header is not this worker's. On both sides: a client's \
+        token does not reach this, or what it names is not there.",
+        "forbidden", "the client's token does not reach this", {};
+    ForbiddenHost: "Over TCP: the Host or Origin header is not this worker's.",
         "forbidden", "the Host header is not this worker's", {};
     UnknownSession: "There is no such session.",
         "unknown_session", "session claude-code:1f0c does not exist", {};
@@ -79,6 +83,15 @@ refusals! {
         "unknown_session", "session claude-code:1f0c does not exist", {};
     UnknownWorktree: "There is no such session, or no such worktree of it (`unknown_worktree`).",
         "unknown_worktree", "worktree 01a2… does not exist", {};
+    UnknownClient: "There is no such client, or not any more.",
+        "unknown_client", "client 01a2… does not exist", {};
+    ClientRefused: "The session is not open (`session_not_open`), the token is another client's \
+        (`token_in_use`), the id is that of a client of another kind (`wrong_kind`), or HTTP and MCP \
+        sessions are switched off (`clients_disabled`).",
+        "session_not_open", "session 01a2… is ended, not open", { "life": "ended" };
+    ClientsFull: "There are as many clients as may be.",
+        "too_many_clients", "register a client: there are 10000 already (clients.clients_max)",
+        { "limit": 10000, "name": "clients.clients_max" };
     WorktreeRefused: "Something would be lost (`would_lose`, with `reasons`), or it cannot be told \
         (`cannot_tell`); the session is not open, the repository is empty, the place unusable, or \
         git refused.",

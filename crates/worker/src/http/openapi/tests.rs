@@ -6,7 +6,8 @@ use std::path::Path;
 use utoipa::openapi::RefOr;
 
 use super::DOCUMENT;
-use super::document::{document, operations, text};
+use super::document::{document, named, operations, text};
+use crate::http::access_table;
 
 /// Set to anything, it has the test write the file instead of comparing it.
 const RENEW: &str = "SESSIOND_RENEW_OPENAPI";
@@ -31,16 +32,18 @@ fn document_in_the_tree_is_that_of_the_annotations() {
     );
 }
 
-/// The routes are found in the source of the router, since a router does not tell them.
 #[test]
 fn every_route_is_documented_and_every_documented_one_is_there() {
     let mut document = document();
     let documented: BTreeSet<String> = operations(&mut document)
         .into_iter()
-        .map(|(path, method, _)| format!("{} {path}", method))
+        .map(|(path, method, _)| named(method, &path))
         .collect();
-    let routed = routes(include_str!("../mod.rs"));
-    assert!(routed.len() > 30, "the routes are found: {routed:?}");
+    let routed: BTreeSet<String> = access_table()
+        .routes()
+        .into_iter()
+        .map(|(method, path, _)| named(method.as_str(), path))
+        .collect();
     let undocumented: Vec<_> = routed.difference(&documented).collect();
     assert!(
         undocumented.is_empty(),
@@ -51,29 +54,6 @@ fn every_route_is_documented_and_every_documented_one_is_there() {
         unrouted.is_empty(),
         "documented, and no route: {unrouted:?}"
     );
-}
-
-/// `get /path` of each `.route("/path", get(...).post(...))`.
-fn routes(source: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for route in source.split(".route(").skip(1) {
-        let mut quoted = route.split('"');
-        let path = quoted.nth(1).expect("a route begins with its path");
-        let methods = &route[route.find(path).expect("its own path") + path.len()..];
-        // Up to the parenthesis that closes the route.
-        let mut depth = 1;
-        let end = methods.find(|c| {
-            depth += i32::from(c == '(') - i32::from(c == ')');
-            depth == 0
-        });
-        let methods = &methods[..end.expect("a route ends")];
-        for method in ["get", "put", "post", "delete", "patch"] {
-            if methods.contains(&format!("{method}(")) {
-                found.insert(format!("{method} {path}"));
-            }
-        }
-    }
-    found
 }
 
 #[test]
