@@ -57,12 +57,14 @@ fn repository(home: &Home, name: &str) -> PathBuf {
     path
 }
 
-/// Commits a file.
+/// Commits a file. The message names the tree: two commits of one second that are alike in all would
+/// be one and the same, and so neither worktree's own.
 #[track_caller]
 fn commit(home: &Home, tree: &Path, file: &str) {
     fs::write(tree.join(file), file).expect("written");
     git(home, tree, &["add", "--all"]);
-    git(home, tree, &["commit", "-q", "-m", file]);
+    let message = format!("{file} in {}", tree.display());
+    git(home, tree, &["commit", "-q", "-m", &message]);
 }
 
 /// Opens a session, and gives its name.

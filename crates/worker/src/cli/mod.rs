@@ -40,9 +40,8 @@ use crate::wire::layout::Layout;
 /// Exit codes, shown by `--help`.
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no worker is running, or it is starting or
-stopping; 4 no such session, message, client, output,
-checkpoint or worktree; 10 the doctor says degraded;
-11 the doctor says failing.
+stopping; 4 no such session, message, client, output, checkpoint or worktree; 10 the doctor
+says degraded; 11 the doctor says failing.
 
 All state lies in SESSIOND_HOME, else in $XDG_STATE_HOME/sessiond (~/.local/state/sessiond).";
 
