@@ -60,8 +60,10 @@ fn token_is_shown_once_and_neither_it_nor_the_presence_is_told_again() {
 fn registering_again_and_removing_end_the_old_token() {
     let stage = Stage::start(Home::new());
     let session = stage.session("s", None);
-    let first = stage.register(json!({ "session": session }));
-    let second = stage.register(json!({ "session": "generic:s" }));
+    // Of one process, whose watch must not go with the one that is replaced.
+    let pid = std::process::id();
+    let first = stage.register(json!({ "session": session, "pid": pid }));
+    let second = stage.register(json!({ "session": "generic:s", "pid": pid }));
     assert_eq!(second["replaced"], first["client"]["id"]);
     let (old, new) = (text(&first["token"]), text(&second["token"]));
     assert!(!stage.is_known(&old) && stage.is_known(&new));

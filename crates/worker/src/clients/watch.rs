@@ -55,14 +55,17 @@ impl Shared {
     ) -> bool {
         let mut is_gone = false;
         if let Some(process) = entry.process.clone() {
-            match (registry.known_process(&process), standing) {
-                (Some(known), _) => entry.process = Some(known),
-                // It has ended since, or meanwhile.
-                (None, None | Some(Standing::Gone)) => is_gone = true,
-                (None, Some(standing)) => {
-                    let watch = self.watch(&process, standing);
-                    registry.watch(process, watch);
-                }
+            match registry.known_process(&process) {
+                Some(known) => entry.process = Some(known),
+                // Without a standing it was watched a moment ago, for a client that has left since:
+                // maybe the very one that this one replaces.
+                None => match standing.unwrap_or_else(|| Standing::of(&process)) {
+                    Standing::Gone => is_gone = true,
+                    standing => {
+                        let watch = self.watch(&process, standing);
+                        registry.watch(process, watch);
+                    }
+                },
             }
         }
         registry.insert(Box::new(entry));
