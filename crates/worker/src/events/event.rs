@@ -104,7 +104,7 @@ pub enum Event {
     #[serde(rename = "worktree.added")]
     WorktreeAdded {
         /// Its id.
-        id: Uuid,
+        worktree: Uuid,
         /// Where it is.
         path: PathBuf,
         /// Its branch.
@@ -114,7 +114,7 @@ pub enum Event {
     #[serde(rename = "worktree.removed")]
     WorktreeRemoved {
         /// Its id.
-        id: Uuid,
+        worktree: Uuid,
         /// Where it was.
         path: PathBuf,
         /// Its branch.
@@ -124,7 +124,7 @@ pub enum Event {
     #[serde(rename = "worktree.kept")]
     WorktreeKept {
         /// Its id.
-        id: Uuid,
+        worktree: Uuid,
         /// Where it is.
         path: PathBuf,
         /// Its branch.

@@ -25,6 +25,9 @@ pub struct Shown {
     pub data: String,
 }
 
+/// Names that no event may have for what it says.
+const RESERVED: [&str; 6] = ["id", "at", "session", "agent", "key", "project"];
+
 #[derive(Serialize)]
 struct Data<'a> {
     id: Place,
@@ -58,6 +61,8 @@ pub(super) fn show(
         let Some(Value::String(kind)) = rest.remove("type") else {
             unreachable!("an event has a type")
         };
+        let is_twice = RESERVED.iter().any(|name| rest.contains_key(*name));
+        assert!(!is_twice, "{kind} has a name that every event has");
         let data = Data {
             id: place,
             kind: &kind,

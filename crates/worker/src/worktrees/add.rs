@@ -158,7 +158,7 @@ impl Worktrees {
         inner.tell(
             &worktree,
             Event::WorktreeAdded {
-                id: worktree.id,
+                worktree: worktree.id,
                 path: worktree.path.clone(),
                 branch: worktree.branch.clone(),
             },

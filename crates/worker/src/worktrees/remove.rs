@@ -168,7 +168,7 @@ impl Inner {
         self.tell(
             worktree,
             Event::WorktreeRemoved {
-                id: worktree.id,
+                worktree: worktree.id,
                 path: worktree.path.clone(),
                 branch: worktree.branch.clone(),
             },

@@ -144,7 +144,7 @@ impl Inner {
             self.tell(
                 &worktree,
                 Event::WorktreeKept {
-                    id: worktree.id,
+                    worktree: worktree.id,
                     path: worktree.path.clone(),
                     branch: worktree.branch.clone(),
                     reasons: reasons.clone(),
