@@ -1,6 +1,6 @@
 //! The commands about worktrees: add, list, remove, prune. The hook is `worktree_hook`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use reqwest::Method;
@@ -12,7 +12,7 @@ use super::sessions::session_name;
 use super::table::{ago, clean, print};
 use super::{CliError, Global, worktree_hook};
 use crate::words::counted;
-use crate::worktrees::{Outcome, Removed, SettledWorktree, ShownWorktree};
+use crate::worktrees::{Outcome, Reason, Removed, SettledWorktree, ShownWorktree, Stage};
 
 /// `sessiond worktree`.
 #[derive(Subcommand)]
@@ -103,9 +103,10 @@ async fn list(global: &Global, session: Option<&str>) -> Result<(), CliError> {
     let worktrees: Vec<ShownWorktree> = part(&answer, "worktrees")?;
     let rows = worktrees.iter().map(|shown| {
         let worktree = &shown.worktree;
+        let kept = if is_kept(shown) { "kept: " } else { "" };
         let state = match shown.ahead {
-            0 => shown.state.to_string(),
-            ahead => format!("{} (ahead by {ahead})", shown.state),
+            0 => format!("{kept}{}", shown.state),
+            ahead => format!("{kept}{} (ahead by {ahead})", shown.state),
         };
         vec![
             worktree.id.to_string(),
@@ -120,7 +121,22 @@ async fn list(global: &Global, session: Option<&str>) -> Result<(), CliError> {
         &["id", "session", "state", "branch", "created", "path"],
         rows.collect(),
     );
+    for shown in worktrees.iter().filter(|shown| is_kept(shown)) {
+        let worktree = &shown.worktree;
+        println!();
+        print_ways(
+            &worktree.path,
+            &worktree.reasons,
+            shown.how_to_merge.as_deref(),
+            shown.how_to_discard.as_deref(),
+        );
+    }
     Ok(())
+}
+
+/// Whether its session has ended and left it.
+fn is_kept(shown: &ShownWorktree) -> bool {
+    shown.worktree.stage == Stage::Kept
 }
 
 async fn remove(global: &Global, id: Uuid, force: Option<String>) -> Result<(), CliError> {
@@ -157,27 +173,30 @@ async fn prune(global: &Global) -> Result<(), CliError> {
 /// Says of each worktree that was kept where it is, why, and what can be done with it.
 pub(super) fn print_kept(settled: &[SettledWorktree]) {
     for kept in settled {
-        if kept.outcome == Outcome::Removed {
-            continue;
+        if kept.outcome == Outcome::Kept {
+            print_ways(
+                &kept.path,
+                &kept.reasons,
+                kept.how_to_merge.as_deref(),
+                kept.how_to_discard.as_deref(),
+            );
         }
-        let reasons: Vec<&str> = kept
-            .reasons
-            .iter()
-            .map(|reason| reason.message.as_str())
-            .collect();
-        println!(
-            "kept worktree {}: {}",
-            clean(&kept.path.to_string_lossy()),
-            clean(&reasons.join("; "))
-        );
-        let ways = [
-            ("merge", &kept.how_to_merge),
-            ("discard", &kept.how_to_discard),
-        ];
-        for (name, command) in ways {
-            if let Some(command) = command {
-                println!("  to {name} it: {}", clean(command));
-            }
+    }
+}
+
+fn print_ways(path: &Path, reasons: &[Reason], merge: Option<&str>, discard: Option<&str>) {
+    let path = clean(&path.to_string_lossy());
+    let reasons: Vec<&str> = reasons
+        .iter()
+        .map(|reason| reason.message.as_str())
+        .collect();
+    match reasons.is_empty() {
+        true => println!("kept worktree {path}: nothing would be lost any more"),
+        false => println!("kept worktree {path}: {}", clean(&reasons.join("; "))),
+    }
+    for (name, command) in [("merge", merge), ("discard", discard)] {
+        if let Some(command) = command {
+            println!("  to {name} it: {}", clean(command));
         }
     }
 }

@@ -53,11 +53,12 @@ pub(super) fn how_to_discard(worktree: &Worktree, reasons: &[Reason]) -> String 
     if !is_unknown {
         return remove(worktree, reasons);
     }
-    // What cannot be told, sessiond does not remove; git may, or the person.
+    // What cannot be told, sessiond does not remove. Without force git refuses as well when something
+    // would be lost, and says what.
     let (path, repo) = (quoted(&worktree.path), quoted(&worktree.repo));
     let branch = quoted(Path::new(&worktree.branch));
     format!(
-        "git -C {repo} worktree remove --force --force {path} && git -C {repo} branch -D {branch}; \
+        "git -C {repo} worktree remove {path} && git -C {repo} branch -d {branch}; \
          sessiond worktree prune"
     )
 }
@@ -139,8 +140,8 @@ mod tests {
             false,
             &[Loss::Unknown],
             "git -C \"/w/it's\" status && git -C '/my repo' merge session/k",
-            "git -C '/my repo' worktree remove --force --force \"/w/it's\" && \
-             git -C '/my repo' branch -D session/k; sessiond worktree prune",
+            "git -C '/my repo' worktree remove \"/w/it's\" && \
+             git -C '/my repo' branch -d session/k; sessiond worktree prune",
         );
     }
 }
