@@ -3,7 +3,7 @@
 mod agent;
 
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sessiond::agent_watch::AgentsReport;
@@ -42,6 +42,46 @@ fn killed_agent_has_its_session_drained_within_a_second_and_ended_when_all_is_wo
     let messages = api.messages("claude-code:s");
     assert!(messages.iter().all(|message| message.state == State::Done));
     assert_eq!(stored(&home), 0);
+}
+
+#[test]
+fn events_are_taken_at_once_while_nothing_can_be_written_beside_the_queue() {
+    const SOON: Duration = Duration::from_secs(3);
+    let mut home = Home::new();
+    home.set_hook_deadline_ms(Some(20_000));
+    let worker = home.start();
+    let api = worker.api();
+    let (mut agent, mut newcomer) = (Agent::start(&home, &[]), Agent::start(&home, &[]));
+    agent.fire(&payload::prompt("stays", "hello"));
+    agent.fire(&payload::prompt("goes", "hello"));
+    let fires = |agent: &mut Agent, session: &str| {
+        let begun = Instant::now();
+        agent.fire(&payload::prompt(session, "again"));
+        let took = begun.elapsed();
+        assert!(took < SOON, "{session}: {took:?}");
+    };
+    let held = home.database().hold_state();
+    std::thread::scope(|scope| {
+        // Whose agent it was is to be forgotten, which cannot be written.
+        let closing = scope.spawn(|| api.call("DELETE", "/v1/sessions/claude-code:goes"));
+        wait_for_life(api, "goes", Life::Closing);
+        fires(&mut newcomer, "new");
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until {
+            fires(&mut agent, "stays");
+        }
+        let begun = Instant::now();
+        newcomer.fire(&payload::session_end("new"));
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+        drop(held);
+        closing.join().expect("it is answered");
+    });
+    wait_for_life(api, "goes", Life::Ended);
+    wait_until("what could not be written is", LIMIT, || {
+        let stored = stored(&home);
+        ok_if(stored == 1, stored)
+    });
+    assert_eq!(home.spool_files(), 0);
 }
 
 #[test]

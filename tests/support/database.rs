@@ -21,6 +21,11 @@ pub struct Database {
     runtime: Runtime,
 }
 
+/// `state.db`, which nobody else can write to.
+pub struct HeldState {
+    _holder: rusqlite::Connection,
+}
+
 impl Database {
     /// Opens the database of a home whose worker has run.
     #[track_caller]
@@ -137,6 +142,13 @@ impl Database {
     /// The same in `state.db`.
     pub fn change_state(&self, sql: &'static str) {
         self.change_in(self.layout.state_db(), sql);
+    }
+
+    /// Keeps everybody else from writing to `state.db` until it is dropped.
+    pub fn hold_state(&self) -> HeldState {
+        let holder = rusqlite::Connection::open(self.layout.state_db()).expect("state.db");
+        holder.execute_batch("BEGIN IMMEDIATE").expect("it is held");
+        HeldState { _holder: holder }
     }
 
     fn number_of(&self, path: PathBuf, sql: &'static str) -> i64 {

@@ -96,7 +96,7 @@ impl Keeper {
     /// A process has ended.
     async fn see_to(&self, sessions: &Sessions, key: &Key) {
         let shared = &self.watch.shared;
-        let _order = shared.order.write().await;
+        let order = shared.order.write().await;
         let left = self.watch.roster().without(key);
         if left.is_empty() {
             // Its last session ended a moment before it did.
@@ -138,12 +138,14 @@ impl Keeper {
             return;
         }
         shared.gone.fetch_add(1, Ordering::Relaxed);
+        self.watch.roster().remove_process(key);
+        // Events wait for the decision, not for what follows from it.
+        drop(order);
         // Last: until here the next worker finds the process gone and does the same again.
         if let Err(error) = shared.table.delete_process(key).await {
             let error = chain(&error);
             tracing::error!(pid = key.pid, error, "an agent's process is not forgotten");
         }
-        self.watch.roster().remove_process(key);
     }
 }
 

@@ -13,12 +13,15 @@
 //! off. An event that ends the session clears the set, and so does a close.
 //!
 //! A process that is new to a session is stored before its event is answered, so that the next worker
-//! knows whose end it has missed; one that is known costs a look into a map. Whoever has ended already
-//! when it is named (its events come from the spool), or between two workers, becomes a member as any
-//! other and leaves by the ordinary way, once nothing has named it for a moment.
+//! knows whose end it has missed; one that is known costs a look into a map. While `state.db` cannot be
+//! written for a moment or at all, the row follows behind the event: events are taken by the queue, and
+//! wait for nothing else. Whoever has ended already when it is named (its events come from the spool),
+//! or between two workers, becomes a member as any other and leaves by the ordinary way, once nothing
+//! has named it for a moment.
 //!
 //! Deciding that a set is empty excludes every event that is being taken in (`order`): otherwise one of
-//! another process, stored but not yet in the set, would lose its session.
+//! another process, stored but not yet in the set, would lose its session. Nobody who holds `order` to
+//! write waits for `state.db`, and no event for longer than [`ROW_WAIT`].
 //!
 //! What cannot be verified (another pid namespace, a hidden `/proc`) is a member whose end is never
 //! known: its session is left to the idle reaper. The same goes for what is beyond the bounds.
@@ -34,8 +37,10 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sessiond_queue::ids::SessionId;
@@ -63,6 +68,10 @@ const DESCRIPTORS_PART: u64 = 4;
 
 /// Processes that are waited for at most, whatever the descriptors allow.
 const WAITED_MAX: u64 = 10_000;
+
+/// How long an event waits for its agent's row: longer than others write at a time, and well within
+/// the deadline of a hook.
+const ROW_WAIT: Duration = Duration::from_millis(100);
 
 /// The watch. Clones share it.
 #[derive(Clone, Debug)]
@@ -195,15 +204,8 @@ impl AgentWatch {
                 Verified::Ended | Verified::Unseen => None,
             },
         };
-        if let Err(error) = self
-            .shared
-            .table
-            .insert(&row, self.shared.clock.now())
-            .await
-        {
-            let error = crate::errors::chain(&error);
-            tracing::error!(session.id = %session, error, "an agent's process is not stored");
-        }
+        let (table, since) = (self.shared.table.clone(), self.shared.clock.now());
+        write(session, async move { table.insert(&row, since).await }).await;
         self.add(session, key, verified);
         let pid = key.pid;
         self.shared
@@ -213,11 +215,9 @@ impl AgentWatch {
 
     /// An event has ended `session`: whose agent it was does not matter any more.
     pub async fn left(&self, session: SessionId) {
-        if self.roster().remove_session(session)
-            && let Err(error) = self.shared.table.delete_session(session).await
-        {
-            let error = crate::errors::chain(&error);
-            tracing::error!(session.id = %session, error, "an agent's process is not forgotten");
+        if self.roster().remove_session(session) {
+            let table = self.shared.table.clone();
+            write(session, async move { table.delete_session(session).await }).await;
         }
     }
 
@@ -226,13 +226,26 @@ impl AgentWatch {
     /// # Errors
     /// The table cannot be written.
     pub async fn settle(&self, session: SessionId) -> Result<(), StateError> {
-        // Most have ended by an event, and nothing is known of them: no event need wait.
-        if !self.roster().has_session(session) {
+        // Whose event is being taken in now is a member afterwards.
+        drop(self.shared.order.write().await);
+        // Most have ended by an event, and nothing is known of them.
+        let Some(known) = self.roster().members(session) else {
             return Ok(());
+        };
+        let table = &self.shared.table;
+        // While it is a member, so that what fails here is found again.
+        table.delete_session_durably(session).await?;
+        let is_as_known = {
+            let _order = self.shared.order.write().await;
+            let mut roster = self.roster();
+            let members = roster.members(session);
+            roster.remove_session(session);
+            members.is_none_or(|members| members == known)
+        };
+        if !is_as_known {
+            // Of who came meanwhile.
+            table.delete_session_durably(session).await?;
         }
-        let _order = self.shared.order.write().await;
-        self.shared.table.delete_session_durably(session).await?;
-        self.roster().remove_session(session);
         Ok(())
     }
 
@@ -283,6 +296,23 @@ impl AgentWatch {
     fn roster(&self) -> MutexGuard<'_, Roster> {
         let roster = self.shared.roster.lock();
         roster.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has rows follow what is known, and waits for that, but not for long. Rows are written in the order
+/// in which that was begun, waited for or not.
+async fn write(
+    session: SessionId,
+    rows: impl Future<Output = Result<(), StateError>> + Send + 'static,
+) {
+    let written = tokio::spawn(async move {
+        if let Err(error) = rows.await {
+            let error = crate::errors::chain(&error);
+            tracing::error!(session.id = %session, error, "what is stored of a session's agents is not up to date");
+        }
+    });
+    if tokio::time::timeout(ROW_WAIT, written).await.is_err() {
+        tracing::debug!(session.id = %session, "state.db is busy: an agent's row follows its event");
     }
 }
 

@@ -136,9 +136,10 @@ impl Roster {
         !std::mem::replace(&mut members.has_others, true)
     }
 
-    /// Whether anything is known of the session.
-    pub(super) fn has_session(&self, session: SessionId) -> bool {
-        self.sessions.contains_key(&session)
+    /// The processes of a session that are kept; `None`: nothing is known of it.
+    pub(super) fn members(&self, session: SessionId) -> Option<Vec<Key>> {
+        let members = self.sessions.get(&session)?;
+        Some(members.processes.clone())
     }
 
     /// Every session of which anything is known.
