@@ -134,3 +134,18 @@ fn worker_that_lives_keeps_its_home_although_its_lock_was_removed() {
     worker.kill();
     home.start().stop();
 }
+
+#[test]
+fn worker_starts_and_takes_events_while_nothing_can_be_written_beside_the_queue() {
+    let home = Home::new();
+    let first = home.start();
+    first.api().accept(payload::prompt("s", "first"));
+    first.wait_idle();
+    first.stop();
+    let held = home.database().hold_state();
+    let second = home.start();
+    second.api().accept(payload::prompt("s", "second"));
+    drop(held);
+    second.wait_idle();
+    second.stop();
+}

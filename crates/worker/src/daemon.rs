@@ -46,7 +46,7 @@ use crate::search::{Indexer, SearchError, SearchIndex};
 use crate::sessions::{Context, ResultIndex, Sessions};
 use crate::set_aside::SetAside;
 use crate::spool_intake::SpoolIntake;
-use crate::state::{OpenStateError, StateDb, StateError};
+use crate::state::{OpenStateError, StateDb};
 use crate::takeover::{Instances, PredecessorEnd, TakeOver};
 use crate::upkeep::{self, Upkeep};
 use crate::wire::layout::Layout;
@@ -71,9 +71,6 @@ pub enum DaemonError {
     /// What is not the queue's cannot be opened.
     #[error(transparent)]
     State(#[from] OpenStateError),
-    /// What is not the queue's cannot be used.
-    #[error("start on the worker's state")]
-    UseState(#[from] StateError),
     /// The queue's database cannot be used.
     #[error("start on the queue")]
     Store(#[from] StoreError),
@@ -125,7 +122,12 @@ pub async fn run(
         port, version = discovery.version, "worker started"
     );
 
-    let (instances, earlier) = Instances::begin(&state, &discovery, generation).await?;
+    let instances = Instances::new(state.clone(), generation);
+    let earlier = instances.begin(&discovery).await.unwrap_or_else(|error| {
+        // Nor is anything else of `state.db` a reason not to take events.
+        tracing::error!(error = chain(&error), "earlier runs are not known");
+        Vec::new()
+    });
     for died in earlier
         .iter()
         .filter(|it| it.end != PredecessorEnd::Stopped)
@@ -143,13 +145,12 @@ pub async fn run(
         SessionProcesses::open(&layout, place.install(), generation.0, &settings, &events)?;
     let (feed, telling) = Feed::start(events::Parts {
         events: events.clone(),
-        generation,
         state: state.clone(),
         store: Arc::clone(&store),
         settings: settings.events.clone(),
         cancel: stop_behind.clone(),
     })
-    .await?;
+    .await;
     let (agent_watch, agent_keeper) = AgentWatch::new(state.clone(), events.clone());
     if let Err(error) = agent_watch.load().await {
         let error = chain(&error);
@@ -166,7 +167,7 @@ pub async fn run(
         settings: settings.clients.clone(),
         stop: stop_behind.clone(),
     })
-    .await?;
+    .await;
     let worktrees = Worktrees::new(worktrees::Parts {
         state: state.clone(),
         store: Arc::clone(&store),

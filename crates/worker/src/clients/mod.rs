@@ -63,7 +63,7 @@ use crate::agents::Projects;
 use crate::clock::Clock;
 use crate::config;
 use crate::events::Events;
-use crate::state::{StateDb, StateError};
+use crate::state::StateDb;
 
 /// What the registry works with.
 pub struct Parts {
@@ -130,8 +130,9 @@ pub struct Filter {
 
 impl Clients {
     /// Takes up what an earlier worker has left, as far as it is still there, and starts what happens
-    /// by itself, which is to be joined before the state is closed.
-    pub async fn open(parts: Parts) -> Result<(Self, JoinHandle<()>), StateError> {
+    /// by itself, which is to be joined before the state is closed. When nothing can be read it begins
+    /// with nobody: that is no reason not to take events.
+    pub async fn open(parts: Parts) -> (Self, JoinHandle<()>) {
         let shared = Arc::new(Shared {
             state: parts.state,
             store: parts.store,
@@ -144,9 +145,13 @@ impl Clients {
             unsaved: Notify::new(),
             swept: Notify::new(),
         });
-        shared.restore().await?;
+        if let Err(error) = shared.restore().await {
+            let error = crate::errors::chain(&error);
+            tracing::error!(error, "stored clients cannot be taken up as they should");
+            shared.registry().last_error = Some(error);
+        }
         let keeping = tokio::spawn(keeper::keep(Arc::clone(&shared), parts.stop));
-        Ok((Self { shared }, keeping))
+        (Self { shared }, keeping)
     }
 
     /// Has `handler` told of every client that is gone from now on.

@@ -47,7 +47,7 @@ impl Stage {
             },
             stop: stop.clone(),
         };
-        let (clients, keeping) = Clients::open(parts).await.expect("the clients open");
+        let (clients, keeping) = Clients::open(parts).await;
         Self {
             clients,
             state,

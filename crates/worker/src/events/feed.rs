@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sessiond_queue::ids::Generation;
 use sessiond_queue::store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -23,8 +22,6 @@ use crate::state::{StateDb, StateError};
 pub struct Parts {
     /// What is told.
     pub events: Events,
-    /// The generation it is told in.
-    pub generation: Generation,
     /// Where it is kept.
     pub state: StateDb,
     /// Where sessions' names and the queue's depth are.
@@ -47,28 +44,20 @@ pub struct Feed {
 impl Feed {
     /// Begins the run of a generation. The task ends after `cancel`; it holds store and state, so it
     /// is to be joined before these are closed.
-    ///
-    /// # Errors
-    /// When the run cannot be noted.
-    pub async fn start(parts: Parts) -> Result<(Self, JoinHandle<()>), StateError> {
+    pub async fn start(parts: Parts) -> (Self, JoinHandle<()>) {
         let Parts {
             events,
-            generation,
             state,
             store,
             settings,
             cancel,
         } = parts;
         let log = EventLog::new(state, settings.kept_max);
-        log.begin(generation).await?;
         let names = Arc::new(Names::new(Arc::clone(&store)));
         let board = Arc::new(Board::default());
-        let keeper = Keeper {
-            events: events.clone(),
-            log: log.clone(),
-            names: Arc::clone(&names),
-            kept: 0,
-        };
+        let mut keeper = Keeper::new(events.clone(), log.clone(), Arc::clone(&names));
+        // Before anybody reads: what an earlier log says of this generation is none of its.
+        keeper.begin().await;
         let task = {
             let (board, events) = (Arc::clone(&board), events.clone());
             async move {
@@ -83,7 +72,7 @@ impl Feed {
             board,
             seats: Arc::new(Semaphore::new(settings.readers_max)),
         };
-        Ok((feed, tokio::spawn(task)))
+        (feed, tokio::spawn(task))
     }
 
     /// A place for one more reader, for as long as it is held; `None`: there are as many as may be.

@@ -22,21 +22,51 @@ const BATCH_MAX: usize = 256;
 
 /// The task's state.
 pub(super) struct Keeper {
-    pub(super) events: Events,
-    pub(super) log: EventLog,
-    pub(super) names: Arc<Names>,
+    events: Events,
+    log: EventLog,
+    names: Arc<Names>,
+    /// Whether the run has begun on disk.
+    is_begun: bool,
     /// Number of the last event that is on disk or was given up.
-    pub(super) kept: u64,
+    kept: u64,
+    /// Number of the newest event when it was last tried to keep it.
+    tried: u64,
 }
 
 impl Keeper {
+    pub(super) fn new(events: Events, log: EventLog, names: Arc<Names>) -> Self {
+        Self {
+            events,
+            log,
+            names,
+            is_begun: false,
+            kept: 0,
+            tried: 0,
+        }
+    }
+
+    /// Begins the run on disk; if that fails, it is tried again with the first events.
+    pub(super) async fn begin(&mut self) {
+        if let Err(error) = self.try_begin().await {
+            tracing::error!(error = chain(&error), "events are not kept yet");
+        }
+    }
+
+    async fn try_begin(&mut self) -> Result<(), StateError> {
+        if !self.is_begun {
+            self.log.begin(self.events.newest().generation).await?;
+            self.is_begun = true;
+        }
+        Ok(())
+    }
+
     /// Keeps up until `cancel`; then writes what is left, and that it is all.
     pub(super) async fn run(mut self, cancel: CancellationToken) {
         loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                () = self.events.after(self.kept) => {}
+                () = self.events.after(self.tried) => {}
             }
             tokio::select! {
                 biased;
@@ -56,6 +86,7 @@ impl Keeper {
     /// Writes what is not on disk yet; whether it could. What it could not is tried again with the
     /// next event, for as long as it is in memory.
     async fn keep(&mut self) -> bool {
+        self.tried = self.events.newest().number;
         match self.try_keep().await {
             Ok(()) => true,
             Err(error) => {
@@ -66,6 +97,7 @@ impl Keeper {
     }
 
     async fn try_keep(&mut self) -> Result<(), StateError> {
+        self.try_begin().await?;
         // No further: under load there is always a newer one, and each second is enough.
         let newest = self.events.newest();
         while self.kept < newest.number {

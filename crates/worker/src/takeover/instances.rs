@@ -22,15 +22,17 @@ pub struct Instances {
 }
 
 impl Instances {
+    /// Those in `state`; this run is that of `generation`.
+    pub fn new(state: StateDb, generation: Generation) -> Self {
+        Self { state, generation }
+    }
+
     /// Enters this run, and tells of those before it, newest first.
-    pub async fn begin(
-        state: &StateDb,
-        discovery: &Discovery,
-        generation: Generation,
-    ) -> Result<(Self, Vec<Predecessor>), StateError> {
+    pub async fn begin(&self, discovery: &Discovery) -> Result<Vec<Predecessor>, StateError> {
+        let generation = self.generation;
         let process = discovery.process.as_ref();
         let process = process.and_then(|process| json::to_string(process).ok());
-        let mut writer = state.writer().await?;
+        let mut writer = self.state.writer().await?;
         sqlx::query(include_str!("../../queries/instances/begin.sql"))
             .bind(generation.0)
             .bind(&discovery.instance)
@@ -53,11 +55,7 @@ impl Instances {
             .iter()
             .map(|row| predecessor(row, &discovery.host))
             .collect();
-        let instances = Self {
-            state: state.clone(),
-            generation,
-        };
-        Ok((instances, earlier?))
+        Ok(earlier?)
     }
 
     /// Enters that this run ends in order.
