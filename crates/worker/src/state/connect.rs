@@ -30,6 +30,17 @@ const PRAGMAS: [(&str, &str, &str); 7] = [
     ("cache_size", "-512", "-512"),
 ];
 
+/// What is looked at when the file is opened: short tables that a worker, the end of a session or its
+/// tokens rest on. Damage that is met only later would keep each of them from ever being done. The
+/// index and the log of events are long, and nothing rests on them.
+const CHECKED: [&str; 5] = [
+    "clients",
+    "agent_processes",
+    "worktrees",
+    "instances",
+    "event_runs",
+];
+
 /// The file could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStateError {
@@ -73,6 +84,16 @@ pub enum OpenStateError {
         /// What was.
         got: String,
     },
+    /// A table is damaged.
+    #[error("read table {table} of the worker's state {path}: {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: &'static str,
+        /// What SQLite found.
+        problem: String,
+    },
     /// A damaged file could not be moved out of the way.
     #[error("set the damaged state {path} aside")]
     SetAside {
@@ -96,6 +117,7 @@ impl OpenStateError {
                 // A migration that was cut short, or another one of that name.
                 _ => true,
             },
+            Self::Damaged { .. } => true,
             Self::Newer { .. } | Self::Pragma { .. } | Self::SetAside { .. } => false,
         }
     }
@@ -153,7 +175,26 @@ async fn writer(path: &Path) -> Result<(SqliteConnection, Vec<(String, String)>)
             source => OpenStateError::Migrate { path, source },
         }
     })?;
+    check(&mut conn, path).await?;
     Ok((conn, pragmas))
+}
+
+async fn check(conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenStateError> {
+    for table in CHECKED {
+        let check = AssertSqlSafe(format!("PRAGMA quick_check({table})"));
+        let found: String = sqlx::query_scalar(check)
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(|error| open_error(path, error))?;
+        if found != "ok" {
+            return Err(OpenStateError::Damaged {
+                path: path.to_owned(),
+                table,
+                problem: found,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A pool of readers, opened when they are needed.

@@ -26,6 +26,28 @@ async fn damaged_file_is_set_aside_and_begun_anew() {
 }
 
 #[tokio::test]
+async fn file_with_a_damaged_table_is_set_aside_too() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let path = home.path().join("state.db");
+    let state = StateDb::open(&path, NOW).await.expect("open");
+    let mut writer = state.writer().await.expect("a writer");
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'clients'";
+    let root: i64 = sqlx::query_scalar(root)
+        .fetch_one(&mut *writer)
+        .await
+        .expect("it has a page");
+    drop(writer);
+    state.close().await;
+    let mut bytes = std::fs::read(&path).expect("read");
+    let page = 4096 * (usize::try_from(root).expect("small") - 1);
+    bytes[page..page + 4096].fill(0xAB);
+    std::fs::write(&path, &bytes).expect("write");
+    let state = StateDb::open(&path, NOW).await.expect("open");
+    assert!(state.set_aside().is_some());
+    state.close().await;
+}
+
+#[tokio::test]
 async fn newer_file_is_refused_and_left_as_it_is() {
     let home = tempfile::tempdir().expect("tempdir");
     let path = home.path().join("state.db");
