@@ -125,6 +125,9 @@ impl StateDb {
                 true => "PRAGMA synchronous = FULL",
                 false => "PRAGMA synchronous = NORMAL",
             };
+            // Until it is known: whoever is cut off here must not leave a writer that is called durable
+            // and is not.
+            writer.is_durable = false;
             sqlx::raw_sql(pragma).execute(&mut writer.conn).await?;
             writer.is_durable = is_durable;
         }

@@ -93,3 +93,18 @@ async fn only_a_durable_writer_syncs_its_commits() {
     state.close().await;
     assert!(matches!(state.writer().await, Err(StateError::Closed)));
 }
+
+#[tokio::test]
+async fn writer_that_nobody_waited_for_leaves_the_next_durable_one_durable() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let path = home.path().join("state.db");
+    let state = StateDb::open(&path, NOW).await.expect("open");
+    // Now and then it is there at once.
+    for _ in 0..50 {
+        drop(state.durable_writer().await.expect("a writer"));
+        let _dropped = futures::poll!(Box::pin(state.writer()));
+        let durable = state.durable_writer().await.expect("a writer");
+        assert_eq!(synchronous(durable).await, 2);
+    }
+    state.close().await;
+}
