@@ -1,5 +1,7 @@
 //! Who makes a request, and what may be shown to whom.
 
+use std::path::Path;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use sessiond_queue::ids::SessionId;
@@ -34,6 +36,23 @@ impl Caller {
             Self::Owner => true,
             Self::Client(scope) => clients.get(scope.client).is_some(),
         }
+    }
+
+    /// A directory that is named, if the caller reaches it: a client's lies in its project, by its real
+    /// path, and whether there is another is not told.
+    pub(super) async fn directory(&self, named: String) -> Result<String, ApiError> {
+        let Self::Client(scope) = self else {
+            return Ok(named);
+        };
+        let project = scope.project.clone().ok_or_else(forbidden)?;
+        let find = move || {
+            let project = Path::new(&*project).canonicalize().ok()?;
+            let found = Path::new(&named).canonicalize().ok()?;
+            let is_within = found.starts_with(project);
+            is_within.then(|| found.into_os_string().into_string().ok())?
+        };
+        let found = tokio::task::spawn_blocking(find).await;
+        found.ok().flatten().ok_or_else(forbidden)
     }
 
     /// What is asked for, as far as it may be shown. Whoever asks for all of it gets what is its own:

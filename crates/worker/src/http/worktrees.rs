@@ -11,6 +11,7 @@ use serde_json::json;
 use sessiond_queue::ids::{SessionId, Timestamp};
 use uuid::Uuid;
 
+use super::caller::Caller;
 use super::extract::{Body, Params, SessionPath};
 #[cfg(test)]
 use super::openapi::refusals::{
@@ -85,11 +86,12 @@ impl From<Worktree> for Added {
 ))]
 pub(super) async fn add(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     SessionPath(session): SessionPath,
     Body(body): Body<AddBody>,
 ) -> Result<(StatusCode, Json<Added>), ApiError> {
     let wanted = Wanted {
-        repo: body.repo,
+        repo: caller.directory(body.repo).await?,
         base: body.base,
         name: body.name,
     };
