@@ -173,6 +173,64 @@ fn listings_show_a_client_what_is_its_own() {
     nothing.error(403, "forbidden");
 }
 
+#[test]
+fn client_adds_worktrees_of_repositories_in_its_project_only() {
+    let stage = Stage::start(Home::new().with("supervisor.spawns_per_s_max", 1000));
+    let dir = stage.home.layout().root().parent().expect("a directory");
+    let [own, foreign] = ["own-repo", "foreign-repo"].map(|name| {
+        let repo = dir.join(name);
+        let script = format!(
+            "git init -q {name} && cd {name} && git -c user.name=t -c user.email=t@localhost \
+             commit -q --allow-empty -m first"
+        );
+        let mut command = stage.home.command("sh");
+        let made = launch::run(command.current_dir(dir).args(["-c", &script]), b"", LIMIT);
+        assert_eq!(made.code(), 0, "{made:?}");
+        repo
+    });
+    std::os::unix::fs::symlink(&foreign, own.join("link")).expect("a link");
+    let session = stage.session("s", own.to_str());
+    let token = stage.token_for(&session);
+    let target = format!("/v1/sessions/{session}/worktrees");
+    let add = |token: &str, repo: &std::path::Path| {
+        let body = json!({ "repo": repo });
+        stage.tcp(token, "POST", &target, Some(&body))
+    };
+    // Whether there is such a directory is not told either.
+    for repo in [
+        &foreign,
+        &own.join("link"),
+        &dir.join("nowhere"),
+        &own.join(".."),
+    ] {
+        add(&token, repo).error(403, "forbidden");
+    }
+    let added = add(&token, &own);
+    assert_eq!(added.status, 201, "{}", added.text());
+    assert_eq!(add(&stage.owner, &foreign).status, 201, "the owner may");
+    // A client without a project has none of its own.
+    let lone = stage.session("lone", None);
+    let target = format!("/v1/sessions/{lone}/worktrees");
+    let body = json!({ "repo": own });
+    let refused = stage.tcp(&stage.token_for(&lone), "POST", &target, Some(&body));
+    refused.error(403, "forbidden");
+}
+
+#[test]
+fn client_is_not_told_which_sessions_there_are() {
+    let scopes = Scopes::new();
+    for session in [scopes.foreign.as_str(), "generic:foreign", "generic:none"] {
+        for target in ["/v1/search?q=x&", "/v1/events?type=worker&"] {
+            let target = format!("{target}session={session}");
+            scopes.check("GET", &target, None, 403);
+        }
+    }
+    for session in [&scopes.own, &scopes.sibling] {
+        let target = format!("/v1/search?q=x&session={session}");
+        scopes.check("GET", &target, None, 200);
+    }
+}
+
 /// Headers, and the status and code that they are answered with.
 type Case<'a> = (&'a [(&'a str, &'a str)], u16, &'static str);
 

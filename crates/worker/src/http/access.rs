@@ -148,7 +148,7 @@ pub(super) async fn check(
     is_allowed.then_some(()).ok_or_else(forbidden)
 }
 
-fn reaches(scope: &Scope, access: Access, session: &Session) -> bool {
+pub(super) fn reaches(scope: &Scope, access: Access, session: &Session) -> bool {
     let is_own = scope.session == Some(session.id);
     let is_of_project =
         session.project.is_some() && session.project.as_deref() == scope.project.as_deref();

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caller::{Caller, Reach};
-use super::extract::{Params, find_session_of};
+use super::extract::{Params, find_session_for};
 #[cfg(test)]
 use super::openapi::refusals::{InvalidRequest, UnknownSession};
 use super::{Api, ApiError};
@@ -66,7 +66,7 @@ pub(super) async fn follow(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let after = after(&headers, params.after.as_deref())?;
     let shown = caller.narrow(Reach {
-        session: find_session_of(&api, params.session.as_deref()).await?,
+        session: find_session_for(&api, &caller, params.session.as_deref()).await?,
         project: params.project,
     })?;
     let mut filter = Filter::new(shown.session, shown.project);

@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 use sessiond_queue::ids::{MessageId, SessionId};
 use sessiond_queue::types::Session;
 
+use super::access::{Access, forbidden, reaches};
+use super::caller::Caller;
 use super::guard::{is_json, not_json};
 use super::serve::BodyTooSlow;
 use super::{Api, ApiError};
@@ -61,6 +63,22 @@ pub(super) async fn find_session_of(
         Some(name) => Ok(Some(find_session(api, name).await?.id)),
         None => Ok(None),
     }
+}
+
+/// The same for whoever asks: a client is not told which sessions there are besides those it reaches.
+pub(super) async fn find_session_for(
+    api: &Api,
+    caller: &Caller,
+    name: Option<&str>,
+) -> Result<Option<SessionId>, ApiError> {
+    let (Caller::Client(scope), Some(name)) = (caller, name) else {
+        return find_session_of(api, name).await;
+    };
+    let session = find_session(api, name).await.ok();
+    let session = session.filter(|session| reaches(scope, Access::OwnProject, session));
+    session
+        .map(|session| Some(session.id))
+        .ok_or_else(forbidden)
 }
 
 /// A message named in the path by its number.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, Reach};
-use super::extract::{Params, find_session_of};
+use super::extract::{Params, find_session_for};
 #[cfg(test)]
 use super::openapi::refusals::{InvalidRequest, UnknownSession};
 use super::{Api, ApiError};
@@ -62,7 +62,7 @@ pub(super) async fn search(
     Params(params): Params<SearchParams>,
 ) -> Result<Json<HitList>, ApiError> {
     let shown = caller.narrow(Reach {
-        session: find_session_of(&api, params.session.as_deref()).await?,
+        session: find_session_for(&api, &caller, params.session.as_deref()).await?,
         project: params.project,
     })?;
     let query = SearchQuery {
