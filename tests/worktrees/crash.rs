@@ -55,6 +55,26 @@ fn directories(home: &Home) -> Vec<PathBuf> {
 }
 
 #[test]
+fn worktrees_of_sessions_that_the_queue_has_lost_stay() {
+    let home = home();
+    let repo = repository(&home, "app");
+    let worker = home.start();
+    let session = open(worker.api(), "s");
+    let added = add(worker.api(), &session, &repo);
+    worker.stop();
+    fs::write(home.layout().queue_db(), "no database").expect("written");
+    let worker = home.start();
+    let taken = wait_until("the start has looked at it", LIMIT, || {
+        let report = worker.api().doctor().worktrees;
+        report.and_then(|found| found.taken_over).ok_or("not yet")
+    });
+    // Its agent may be at work in it.
+    assert!(added.path.is_dir(), "{taken:?}");
+    assert_eq!(taken[0].outcome, TakenOver::Preserved, "{taken:?}");
+    assert_eq!(list(worker.api()).len(), 1);
+}
+
+#[test]
 fn add_that_is_cut_off_leaves_nothing_after_the_next_start() {
     for step in ["worktree_intended", "worktree_made"] {
         let mut home = home().with("rehearsal.kill_at", step);

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sessiond_queue::types::Life;
 use uuid::Uuid;
 
 use super::examine::examine;
@@ -74,7 +75,14 @@ impl Inner {
     async fn take_over(&self, row: Worktree) -> Result<Option<TakenOverWorktree>, PruneError> {
         // A git of an earlier instance may still be at work in it.
         self.processes.cleared(row.session).await;
-        let has_ended = self.has_ended(row.session).await?;
+        let life = self.life(row.session).await?;
+        if life.is_none() && row.stage == Stage::Added {
+            // A purge settles what a session has before its row goes: the queue has been begun anew,
+            // and agents may be at work.
+            let warning = "its session is not known any more; a prune looks whether it can go";
+            return Ok(Some(preserved(&row, warning.to_owned())));
+        }
+        let has_ended = matches!(life, None | Some(Life::Ended));
         if row.stage != Stage::Intended && !has_ended {
             // In use: all that is looked for is whether somebody has removed it meanwhile.
             let is_gone = self.look(&row.path).await == Found::Nothing;
