@@ -3,6 +3,7 @@
 mod scopes;
 mod sessions;
 mod tokens;
+mod told;
 
 use std::process::{Child, Command};
 

@@ -1,6 +1,6 @@
 //! What happens, told as it happens: over `GET /v1/events`, over restarts, and by `sessiond watch`.
 
-mod stream;
+pub(crate) mod stream;
 mod watching;
 
 use std::fs;

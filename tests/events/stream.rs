@@ -8,19 +8,19 @@ use serde_json::Value;
 use crate::support::{Home, LIMIT};
 
 /// A connection that is told events.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     input: BufReader<UnixStream>,
     /// The last id it was given.
-    pub(super) last_id: String,
+    pub(crate) last_id: String,
 }
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// Absent: a state, which cannot be gone back to.
-    pub(super) id: Option<String>,
-    pub(super) kind: String,
-    pub(super) data: Value,
+    pub(crate) id: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) data: Value,
 }
 
 /// What comes on the line.
@@ -35,7 +35,7 @@ enum Block {
 impl Stream {
     /// Follows with a query such as `?type=session`, and header lines.
     #[track_caller]
-    pub(super) fn open(home: &Home, query: &str, headers: &str) -> Self {
+    pub(crate) fn open(home: &Home, query: &str, headers: &str) -> Self {
         let mut stream = UnixStream::connect(home.layout().socket()).expect("the worker listens");
         stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
         // Of this version, so that the answer is not in chunks.
@@ -59,7 +59,7 @@ impl Stream {
 
     /// The next event but for states.
     #[track_caller]
-    pub(super) fn next(&mut self) -> Told {
+    pub(crate) fn next(&mut self) -> Told {
         loop {
             match self.block() {
                 Block::Told(told) if told.kind != "status" => return told,
@@ -71,7 +71,7 @@ impl Stream {
 
     /// Reads up to the first event of a type.
     #[track_caller]
-    pub(super) fn until(&mut self, kind: &str) -> Vec<Told> {
+    pub(crate) fn until(&mut self, kind: &str) -> Vec<Told> {
         let mut told = vec![self.next()];
         while told.last().is_some_and(|last| last.kind != kind) {
             told.push(self.next());
@@ -81,7 +81,7 @@ impl Stream {
 
     /// The next state.
     #[track_caller]
-    pub(super) fn status(&mut self) -> Value {
+    pub(crate) fn status(&mut self) -> Value {
         loop {
             match self.block() {
                 Block::Told(told) if told.kind == "status" => return told.data,
@@ -93,13 +93,13 @@ impl Stream {
 
     /// Waits for a heartbeat; events do not count.
     #[track_caller]
-    pub(super) fn heartbeat(&mut self) {
+    pub(crate) fn heartbeat(&mut self) {
         while !matches!(self.block(), Block::Heartbeat) {}
     }
 
     /// Reads to the end of the stream.
     #[track_caller]
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         while !matches!(self.block(), Block::End) {}
     }
 

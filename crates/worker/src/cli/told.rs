@@ -172,6 +172,15 @@ fn words(kind: &str, fields: Fields<'_>) -> (Weight, String) {
             let (pid, end) = (fields.shown("pid"), fields.text("end"));
             (weight, format!("process {pid} and its tree ended ({end})"))
         }
+        "client.registered" => {
+            let (kind, name) = (fields.text("kind"), clean(fields.text("name")));
+            (Weight::Plain, format!("{kind} client {name:?} came"))
+        }
+        "client.gone" => {
+            let (kind, why) = (fields.text("kind"), fields.text("why"));
+            let why = why.replace('_', " ");
+            (Weight::Plain, format!("{kind} client is gone: {why}"))
+        }
         "doctor.verdict" => {
             let weight = match fields.text("verdict") {
                 "ok" => Weight::Good,
