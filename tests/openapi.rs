@@ -44,6 +44,26 @@ fn document_is_served() {
     assert!(document["paths"]["/v1/hooks/{agent}"]["post"].is_object());
 }
 
+/// Random requests are made of text, and never come to this.
+#[test]
+fn path_that_is_no_text_is_refused_as_everything_is() {
+    let home = Home::new();
+    let worker = home.start();
+    let asked = [
+        ("POST", "/v1/hooks/%FF"),
+        ("GET", "/v1/sessions/%FF"),
+        ("DELETE", "/v1/sessions/%FF/worktrees/%FF"),
+        ("DELETE", "/v1/worktrees/%FF"),
+        ("GET", "/v1/messages/%FF"),
+        ("GET", "/v1/clients/%FF"),
+    ];
+    for (method, path) in asked {
+        println!("{method} {path}");
+        let response = worker.api().call(method, path);
+        response.error(400, "invalid_field");
+    }
+}
+
 #[test]
 fn random_requests_are_answered_as_the_document_says() {
     let Some(program) = env::var_os(PROGRAM_VARIABLE) else {

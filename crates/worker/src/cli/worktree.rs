@@ -185,7 +185,8 @@ pub(super) fn print_kept(settled: &[SettledWorktree]) {
 }
 
 fn print_ways(path: &Path, reasons: &[Reason], merge: Option<&str>, discard: Option<&str>) {
-    let path = clean(&path.to_string_lossy());
+    let path = path.to_string_lossy();
+    let path = clean(&path);
     let reasons: Vec<&str> = reasons
         .iter()
         .map(|reason| reason.message.as_str())

@@ -73,14 +73,7 @@ impl Kind {
 
 /// A client as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(example = json!({
-    "id": "019ad0c2-5a0e-7c3b-9d55-3f1f6a2b7c10", "kind": "registered", "name": "claude",
-    "version": null, "cwd": "/home/me/work", "project": "/home/me/work",
-    "session": "019ad0c2-1b7e-7d20-8a4e-0c9d5e6f7a81", "role": "agent", "groups": ["review"],
-    "metadata": {"window": 3}, "pid": 4242, "has_presence": false,
-    "created_at": 1764400000000_i64, "touched_at": 1764400000000_i64,
-    "expires_at": 1764486400000_i64
-})))]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Client {
     /// Its id.
     pub id: ClientId,

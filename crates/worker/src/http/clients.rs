@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::caller::Caller;
-use super::extract::{Body, Params, find_session_of};
+use super::extract::{Body, Params, find_session_of, path_of};
 #[cfg(test)]
 use super::openapi::refusals::{
     ClientRefused, ClientsFull, InvalidRequest, UnknownClient, UnknownSession,
@@ -31,9 +31,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(name) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| ApiError::invalid_field("client", error.body_text()))?;
+        let name: String = path_of(parts, state, "client").await?;
         let id = name.parse();
         id.map(Self)
             .map_err(|_| ApiError::invalid_field("client", "must be a UUID"))
@@ -49,7 +47,7 @@ pub(super) struct RegisterBody {
     #[cfg_attr(test, schema(min_length = 1, max_length = 1100))]
     session: Option<String>,
     /// A process that runs; the client goes when it ends.
-    #[cfg_attr(test, schema(minimum = 1))]
+    #[cfg_attr(test, schema(minimum = 2, maximum = 2147483647))]
     pid: Option<u32>,
     /// What it is called.
     #[cfg_attr(test, schema(min_length = 1, max_length = 256))]

@@ -20,6 +20,19 @@ use super::guard::{is_json, not_json};
 use super::serve::BodyTooSlow;
 use super::{Api, ApiError};
 
+/// What the path names, before it is read; `field` is blamed when it is no text. By itself axum would
+/// say so in words only.
+pub(super) async fn path_of<T, S>(parts: &mut Parts, state: &S, field: &str) -> Result<T, ApiError>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    let Path(named) = Path::<T>::from_request_parts(parts, state)
+        .await
+        .map_err(|error| ApiError::invalid_field(field, error.body_text()))?;
+    Ok(named)
+}
+
 /// A session named in the path by its id or as `agent:key`; 404 when there is none.
 pub(super) struct SessionPath(pub(super) Session);
 
@@ -31,9 +44,7 @@ impl FromRequestParts<Arc<Api>> for SessionPath {
         struct Named {
             session: String,
         }
-        let Path(Named { session: name }) = Path::<Named>::from_request_parts(parts, api)
-            .await
-            .map_err(|error| ApiError::invalid_field("session", error.body_text()))?;
+        let Named { session: name } = path_of(parts, api, "session").await?;
         find_session(api, &name).await.map(Self)
     }
 }
@@ -88,9 +99,7 @@ impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(name) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| ApiError::invalid_field("message", error.body_text()))?;
+        let name: String = path_of(parts, state, "message").await?;
         let id = name
             .parse()
             .map_err(|_| ApiError::invalid_field("message", "must be a whole number"))?;
@@ -145,20 +154,19 @@ pub(super) fn body_error(error: &BytesRejection, limit: usize, name: &str) -> Ap
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let message = format!("the body is over the limit of {limit} bytes ({name})");
         ApiError::new(error.status(), "payload_too_large", message)
-    } else if let Some(too_slow) = too_slow(error) {
-        let status = StatusCode::REQUEST_TIMEOUT;
-        ApiError::new(status, "body_timeout", too_slow.to_string())
     } else {
-        ApiError::new(error.status(), "invalid_body", error.body_text())
+        let other = || ApiError::new(error.status(), "invalid_body", error.body_text());
+        too_slow(error).unwrap_or_else(other)
     }
 }
 
-/// Whether the client is to blame for being slow.
-fn too_slow(error: &BytesRejection) -> Option<&BodyTooSlow> {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+/// What a client is told that has been too slow with its body, if that is what is wrong.
+pub(super) fn too_slow(error: &(dyn Error + 'static)) -> Option<ApiError> {
+    let mut source = Some(error);
     while let Some(error) = source {
-        if let Some(too_slow) = error.downcast_ref() {
-            return Some(too_slow);
+        if let Some(too_slow) = error.downcast_ref::<BodyTooSlow>() {
+            let (status, message) = (StatusCode::REQUEST_TIMEOUT, too_slow.to_string());
+            return Some(ApiError::new(status, "body_timeout", message));
         }
         source = error.source();
     }

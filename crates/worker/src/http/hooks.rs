@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sessiond_queue::error::StoreError;
@@ -16,7 +17,7 @@ use sessiond_queue::types::Receipt;
 use sessiond_queue::types::SessionFilter;
 use tokio::time::Instant;
 
-use super::extract::body_error;
+use super::extract::{body_error, path_of};
 #[cfg(test)]
 use super::openapi::refusals::{Full, InvalidRequest, UnknownAgent};
 use super::{Api, ApiError};
@@ -31,13 +32,24 @@ use crate::wire::http::{
 /// Sessions of a project that are looked at for one that is just closing.
 const SIBLINGS_MAX: u32 = 20;
 
+/// An agent named in the path.
+pub(super) struct AgentPath(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for AgentPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        path_of(parts, state, "agent").await.map(Self)
+    }
+}
+
 /// Takes a hook's event, and answers once it is on disk.
 #[cfg_attr(test, utoipa::path(
     post, path = "/v1/hooks/{agent}", tag = "hooks",
     params(("agent" = String, Path, description = "The agent's name", min_length = 1, max_length = 512, example = "claude-code"), ("sessiond-event-id" = Option<uuid::Uuid>, Header, description = "The firing's id, the same at each retry"), ("sessiond-fired-at" = Option<i64>, Header, description = "When it fired, in ms since 1970")),
     request_body(content = serde_json::Value, content_type = "application/json", description = "The payload as the agent gave it", example = json!({"session_id": "1f0c", "hook_event_name": "UserPromptSubmit", "cwd": "/home/me/work", "prompt": "hello"})),
     responses(
-        (status = 200, description = "What the hook is to print: the output that the agent expects.", body = serde_json::Value),
+        (status = 200, description = "What the hook is to print: the output that the agent expects.", body = serde_json::Value, example = json!({"hookSpecificOutput": {"hookEventName": "SessionStart", "additionalContext": "…"}})),
         (status = 202, description = "The event is on disk.", body = Receipt),
         (status = 400, response = InvalidRequest),
         (status = 404, response = UnknownAgent),
@@ -46,7 +58,7 @@ const SIBLINGS_MAX: u32 = 20;
 ))]
 pub(super) async fn post(
     State(api): State<Arc<Api>>,
-    Path(agent): Path<String>,
+    AgentPath(agent): AgentPath,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {

@@ -20,7 +20,7 @@ const DOCUMENT: &str = include_str!("../../../../docs/openapi.json");
 /// This document.
 #[cfg_attr(test, utoipa::path(
     get, path = "/v1/openapi.json", tag = "monitoring",
-    responses((status = 200, description = "The document.", body = serde_json::Value)),
+    responses((status = 200, description = "The document.", body = serde_json::Value, example = json!({"openapi": "3.1.0"}))),
 ))]
 pub(super) async fn show() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT)

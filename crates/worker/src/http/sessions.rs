@@ -301,7 +301,7 @@ pub(super) async fn restart_failing(
     get, path = "/v1/sessions/{session}/checkpoint", tag = "sessions",
     params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c")),
     responses(
-        (status = 200, description = "The checkpoint, as the generator gave it.", body = serde_json::Value),
+        (status = 200, description = "The checkpoint, as the generator gave it.", body = serde_json::Value, example = json!({"seen": 3})),
         (status = 400, response = InvalidRequest),
         (status = 404, response = UnknownCheckpoint),
     ),

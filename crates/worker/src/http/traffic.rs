@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
 use super::caller::Caller;
+use super::extract::too_slow;
 use super::{Api, ApiError};
 use crate::clients::ClientId;
 
@@ -52,9 +53,12 @@ async fn logged(api: &Api, client: ClientId, request: Request) -> Result<Request
     let limit = api.context.settings.http.body_max_bytes;
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, limit).await.map_err(|error| {
-        let message =
-            format!("read a body of at most {limit} bytes (http.body_max_bytes): {error}");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
+        let too_large = || {
+            let message =
+                format!("read a body of at most {limit} bytes (http.body_max_bytes): {error}");
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
+        };
+        too_slow(&error).unwrap_or_else(too_large)
     })?;
     let payload = String::from_utf8_lossy(&body[..body.len().min(LOGGED_MAX_BYTES)]);
     let bytes = body.len();

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sessiond_queue::ids::{SessionId, Timestamp};
 use uuid::Uuid;
 
 use super::caller::Caller;
-use super::extract::{Body, Params, SessionPath};
+use super::extract::{Body, Params, SessionPath, path_of};
 #[cfg(test)]
 use super::openapi::refusals::{
     Full, GitTimeout, InvalidRequest, UnknownSession, UnknownWorktree, WorktreeRefused,
@@ -188,14 +189,29 @@ pub(super) async fn remove_of_session(
     Params(params): Params<RemoveParams>,
 ) -> Result<Json<Removed>, ApiError> {
     let missing = || ApiError::invalid_field("id", "is missing: which worktree is to be removed");
-    let id = params.id.as_deref().ok_or_else(missing)?;
+    let id = worktree_id(params.id.as_deref().ok_or_else(missing)?)?;
     remove_worktree(&api, Some(session.id), id, params.force.as_deref()).await
 }
 
-/// Both ids of a path; the session is found by its own extractor.
-#[derive(Debug, Deserialize)]
-pub(super) struct Named {
-    id: String,
+/// A worktree named in the path; a session that is named before it has an extractor of its own.
+pub(super) struct WorktreePath(Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for WorktreePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Named {
+            id: String,
+        }
+        let Named { id } = path_of(parts, state, "id").await?;
+        worktree_id(&id).map(Self)
+    }
+}
+
+fn worktree_id(text: &str) -> Result<Uuid, ApiError> {
+    let parsed = text.parse();
+    parsed.map_err(|_| ApiError::invalid_field("id", "must be a worktree's id, a UUID"))
 }
 
 /// Query of a removal whose path has the id.
@@ -222,10 +238,10 @@ pub(super) struct ForceParams {
 pub(super) async fn remove_one_of_session(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
-    Path(Named { id }): Path<Named>,
+    WorktreePath(id): WorktreePath,
     Params(params): Params<ForceParams>,
 ) -> Result<Json<Removed>, ApiError> {
-    remove_worktree(&api, Some(session.id), &id, params.force.as_deref()).await
+    remove_worktree(&api, Some(session.id), id, params.force.as_deref()).await
 }
 
 /// Removes a worktree, unless something would be lost that was not agreed to.
@@ -242,21 +258,18 @@ pub(super) async fn remove_one_of_session(
 ))]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
-    Path(Named { id }): Path<Named>,
+    WorktreePath(id): WorktreePath,
     Params(params): Params<ForceParams>,
 ) -> Result<Json<Removed>, ApiError> {
-    remove_worktree(&api, None, &id, params.force.as_deref()).await
+    remove_worktree(&api, None, id, params.force.as_deref()).await
 }
 
 async fn remove_worktree(
     api: &Api,
     session: Option<SessionId>,
-    id: &str,
+    id: Uuid,
     force: Option<&str>,
 ) -> Result<Json<Removed>, ApiError> {
-    let id = id
-        .parse()
-        .map_err(|_| ApiError::invalid_field("id", "must be a worktree's id, a UUID"))?;
     let agreed = agreed(force.unwrap_or_default())?;
     Ok(Json(api.worktrees.remove(id, session, &agreed).await?))
 }

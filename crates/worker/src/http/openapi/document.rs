@@ -1,9 +1,11 @@
 //! The document, made from the annotations beside the handlers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use serde_json::Value;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, OpenApi as Document, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
@@ -13,6 +15,9 @@ use crate::http::access::Access;
 use crate::http::{
     access_table, admin, clients, events, hooks, messages, output, search, sessions, worktrees,
 };
+
+/// An answer of each kind, by the name of its schema.
+const EXAMPLES: &str = include_str!("examples.json");
 
 const DESCRIPTION: &str = "\
 The API of a sessiond worker, over its unix socket (for its owner and root, without a token) and over \
@@ -153,7 +158,16 @@ struct Common;
 
 impl Modify for Common {
     fn modify(&self, document: &mut Document) {
-        let components = document.components.take().unwrap_or_default();
+        let mut components = document.components.take().unwrap_or_default();
+        let examples: BTreeMap<String, Value> =
+            serde_json::from_str(EXAMPLES).expect("the examples are an object");
+        for (name, example) in examples {
+            match components.schemas.get_mut(&name) {
+                Some(RefOr::T(Schema::Object(schema))) => schema.example = Some(example),
+                Some(RefOr::T(Schema::AllOf(schema))) => schema.example = Some(example),
+                _ => panic!("{name} of the examples is no schema of an object"),
+            }
+        }
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some(BEARER))

@@ -1,8 +1,9 @@
 //! The document says what there is: no more, no less.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde_json::Value;
 use utoipa::openapi::RefOr;
 
 use super::DOCUMENT;
@@ -54,6 +55,78 @@ fn every_route_is_documented_and_every_documented_one_is_there() {
         unrouted.is_empty(),
         "documented, and no route: {unrouted:?}"
     );
+}
+
+/// Held to what the document says itself: names that are needed, and no others.
+#[test]
+fn every_answer_has_an_example_which_is_one() {
+    let document: Value = serde_json::from_str(&text()).expect("JSON");
+    let schemas = Schemas(&document["components"]["schemas"]);
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            for (status, answer) in operation["responses"].as_object().expect("answers") {
+                for content in answer["content"].as_object().into_iter().flatten() {
+                    let (_, content) = content;
+                    let has_example =
+                        !content["example"].is_null() || schemas.has_example(&content["schema"]);
+                    assert!(has_example, "{method} {path} {status} has no example");
+                }
+            }
+        }
+    }
+    for (name, schema) in schemas.0.as_object().expect("schemas") {
+        let Some(example) = schema["example"].as_object() else {
+            continue;
+        };
+        let fields = schemas.fields(schema);
+        for (field, is_required) in &fields {
+            let is_there = example.contains_key(*field);
+            assert!(is_there || !is_required, "{name}: {field} is missing");
+        }
+        for field in example.keys() {
+            assert!(fields.contains_key(field.as_str()), "{name} has no {field}");
+        }
+    }
+}
+
+struct Schemas<'a>(&'a Value);
+
+impl<'a> Schemas<'a> {
+    /// What a reference refers to.
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        let name = schema["$ref"]
+            .as_str()
+            .and_then(|path| path.split('/').next_back());
+        name.map_or(schema, |name| &self.0[name])
+    }
+
+    /// Its own, or, of a list in an object, that of an item.
+    fn has_example(&self, schema: &'a Value) -> bool {
+        let schema = self.resolve(schema);
+        let of_field = |field: &'a Value| {
+            let of = if field["items"].is_null() {
+                field
+            } else {
+                &field["items"]
+            };
+            let optional = of["oneOf"].as_array().and_then(|either| either.first());
+            !self.resolve(optional.unwrap_or(of))["example"].is_null()
+        };
+        let mut fields = schema["properties"].as_object().into_iter().flatten();
+        !schema["example"].is_null() || fields.any(|(_, field)| of_field(field))
+    }
+
+    /// The fields of an object, and whether each is required.
+    fn fields(&self, schema: &'a Value) -> BTreeMap<&'a str, bool> {
+        let schema = self.resolve(schema);
+        let parts = schema["allOf"].as_array().into_iter().flatten();
+        let mut fields: BTreeMap<_, _> = parts.flat_map(|part| self.fields(part)).collect();
+        let required = schema["required"].as_array().into_iter().flatten();
+        let required: BTreeSet<_> = required.filter_map(Value::as_str).collect();
+        let own = schema["properties"].as_object().into_iter().flatten();
+        fields.extend(own.map(|(name, _)| (name.as_str(), required.contains(name.as_str()))));
+        fields
+    }
 }
 
 #[test]
