@@ -102,7 +102,7 @@ async fn writer_that_nobody_waited_for_leaves_the_next_durable_one_durable() {
     // Now and then it is there at once.
     for _ in 0..50 {
         drop(state.durable_writer().await.expect("a writer"));
-        let _dropped = futures::poll!(Box::pin(state.writer()));
+        drop(futures::poll!(Box::pin(state.writer())));
         let durable = state.durable_writer().await.expect("a writer");
         assert_eq!(synchronous(durable).await, 2);
     }
