@@ -1,7 +1,5 @@
 //! A session whose agent is killed ends; one whose agent lives, or is not known, does not.
 
-mod agent;
-
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
@@ -11,9 +9,8 @@ use sessiond::clock::Clock;
 use sessiond_queue::ids::{SessionId, Timestamp};
 use sessiond_queue::types::{Life, Receipt, State};
 
-use self::agent::Agent;
 use crate::support::wait::ok_if;
-use crate::support::{Api, Home, LIMIT, payload, wait_until};
+use crate::support::{Agent, Api, Home, LIMIT, payload, wait_until};
 
 const AGENT: &str = "claude-code";
 const DRAIN_MAX_MS: u64 = 40_000;

@@ -5,13 +5,11 @@ mod sessions;
 mod tokens;
 mod told;
 
-use std::process::{Child, Command};
-
 use serde_json::{Value, json};
 
 use crate::support::http::{Request, over_tcp};
 use crate::support::wait::ok_if;
-use crate::support::{Home, LIMIT, Process, Response, Worker, launch, wait_until};
+use crate::support::{Home, LIMIT, Response, Sleeper, Worker, launch, wait_until};
 
 /// A worker with both of its sides.
 struct Stage {
@@ -141,32 +139,4 @@ fn text(value: &Value) -> String {
         .as_str()
         .unwrap_or_else(|| panic!("a text: {value}"))
         .to_owned()
-}
-
-/// A process that is nobody's but the test's.
-struct Sleeper(Child);
-
-impl Sleeper {
-    fn start() -> Self {
-        Self(launch::spawn(Command::new("sleep").arg("600")))
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// Leaves a zombie until it is dropped, as a parent does that does not look.
-    fn kill(&mut self) {
-        self.0.kill().expect("it is ours");
-        let process = Process { pid: self.pid() };
-        process.wait_gone(LIMIT);
-    }
-}
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        // It may have ended.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }

@@ -13,9 +13,9 @@ use serde_json::json;
 use sessiond::doctor::Verdict;
 use sessiond_queue::ids::EventId;
 use sessiond_queue::types::{Message, NewResult, Receipt, State};
-use uuid::Uuid;
 
 use crate::support::http::Request;
+use crate::support::random::{Random, number_from};
 use crate::support::{Home, LIMIT, payload};
 
 const AGENT: &str = "claude-code";
@@ -256,32 +256,4 @@ fn results_by_session(home: &Home) -> BTreeMap<String, Vec<(i64, NewResult)>> {
         .into_iter()
         .map(|session| (session.key, results(session.id)))
         .collect()
-}
-
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")),
-    )
-}
-
-/// The SplitMix64 generator: enough for moments, and replayable from one number.
-struct Random(u64);
-
-impl Random {
-    /// From `SESSIOND_SEED`, or a seed of its own, which is printed.
-    fn seeded() -> Self {
-        let seed = number_from("SESSIOND_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
-        eprintln!("SESSIOND_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }

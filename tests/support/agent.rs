@@ -6,10 +6,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::{HOOK, Home, launch};
+use super::home::{HOOK, Home};
+use super::launch;
 
 /// One agent. It is killed when dropped.
-pub(super) struct Agent {
+pub struct Agent {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -18,7 +19,7 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Starts one with these variables beside those of the home's hooks.
-    pub(super) fn start(home: &Home, variables: &[(&str, &str)]) -> Self {
+    pub fn start(home: &Home, variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let program = dir.path().join("test-agent");
         fs::copy("/bin/sh", &program).expect("a copy of the shell");
@@ -40,23 +41,24 @@ impl Agent {
         }
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    /// Its process's id.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Fires a hook as a child.
-    pub(super) fn fire(&mut self, payload: &str) {
+    pub fn fire(&mut self, payload: &str) {
         self.order(&format!("'{HOOK}'"), payload);
     }
 
     /// Fires a hook through a shell that waits for it.
-    pub(super) fn fire_by_shell(&mut self, payload: &str) {
+    pub fn fire_by_shell(&mut self, payload: &str) {
         self.order(&format!("/bin/sh -c \"'{HOOK}'; true\""), payload);
     }
 
     /// Fires a hook of `agent` through a program that is no shell, with a variable that the program
     /// sets.
-    pub(super) fn fire_inside(&mut self, agent: &str, variable: &str, payload: &str) {
+    pub fn fire_inside(&mut self, agent: &str, variable: &str, payload: &str) {
         let runner = self.dir.path().join("test-runner");
         let runner = runner.display();
         self.order(
@@ -79,7 +81,7 @@ impl Agent {
     }
 
     /// Kills it as nothing else would, and waits for its end.
-    pub(super) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.end();
     }
 
