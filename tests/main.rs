@@ -25,6 +25,8 @@ mod programs;
 #[cfg(target_os = "linux")]
 mod security;
 #[cfg(target_os = "linux")]
+mod session_walk;
+#[cfg(target_os = "linux")]
 mod shim;
 mod start_stop;
 mod supervision;
