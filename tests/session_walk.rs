@@ -9,7 +9,8 @@
 //!
 //! Modules in reading order: `world` (where it happens), `slot` (what must be so of one session, and
 //! what is done to it), `clients` and `agents` (the same of those), `steps` (which of it happens),
-//! `stored` (the databases by statements of the test's own), `look` (what is so), `descriptors`.
+//! `stored` (the databases by statements of the test's own), `look` (what is so), `descriptors` and
+//! `threads` (what the worker holds).
 
 mod agents;
 mod clients;
@@ -18,6 +19,7 @@ mod look;
 mod slot;
 mod steps;
 mod stored;
+mod threads;
 mod world;
 
 use std::thread;
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use self::descriptors::Descriptors;
 use self::slot::Slot;
+use self::threads::Threads;
 use self::world::{Down, World};
 use crate::support::random::{Random, number_from};
 use crate::support::{LIMIT, Worker, wait_until};
@@ -49,6 +52,9 @@ fn everything_of_a_session_comes_and_goes_with_it() {
         if round % CALM_EVERY == 0 || round == rounds {
             walk.calm();
         }
+    }
+    if rounds > ROUNDS {
+        walk.compare_with_a_new_worker();
     }
     walk.world.print_counts();
     println!("counted {rounds} rounds");
@@ -179,6 +185,15 @@ impl Walk {
         }
         look::assert_nothing_is_left(&self.world, &seen);
         look::assert_tokens(&self.world, &seen);
+    }
+
+    /// A worker that has done all this has no more threads than one that has done nothing.
+    fn compare_with_a_new_worker(&mut self) {
+        let old = Threads::at_rest(&self.world, self.worker.process());
+        self.restart(End::Stop, Instant::now(), false);
+        self.worker.wait_idle();
+        let new = Threads::at_rest(&self.world, self.worker.process());
+        old.assert_no_more_than(&new);
     }
 
     /// Gives everything up.

@@ -54,7 +54,7 @@ impl World {
             .with("clients.ttl_ms", TTL.as_millis())
             .with("clients.save_interval_ms", SAVE_INTERVAL.as_millis())
             .with("session.idle_unload_ms", 3_000)
-            .with("session.generator_idle_end_ms", 1_000)
+            .with("session.generator_idle_end_ms", 1_500)
             .with("supervisor.spawns_per_s_max", 1_000)
             .with("supervisor.grace_ms", 2_000)
             .with("worktrees.settle_timeout_ms", 25_000)
