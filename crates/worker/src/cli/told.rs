@@ -172,6 +172,21 @@ fn words(kind: &str, fields: Fields<'_>) -> (Weight, String) {
             let (pid, end) = (fields.shown("pid"), fields.text("end"));
             (weight, format!("process {pid} and its tree ended ({end})"))
         }
+        "worktree.added" => {
+            let (path, branch) = (clean(fields.text("path")), clean(fields.text("branch")));
+            (Weight::Plain, format!("worktree {path} on {branch}"))
+        }
+        "worktree.removed" => {
+            let path = clean(fields.text("path"));
+            (Weight::Plain, format!("worktree {path} is gone"))
+        }
+        "worktree.kept" => {
+            let path = clean(fields.text("path"));
+            (
+                Weight::Warning,
+                format!("worktree {path} is kept; see: sessiond worktree list"),
+            )
+        }
         "client.registered" => {
             let (kind, name) = (fields.text("kind"), clean(fields.text("name")));
             (Weight::Plain, format!("{kind} client {name:?} came"))
@@ -295,8 +310,8 @@ mod tests {
             "                       events may have been missed here",
         );
         check(
-            &json!({ "type": "client.gone", "id": "1-2", "at": 0, "client": "c", "why": null }),
-            "                       client.gone client=c",
+            &json!({ "type": "of.later", "id": "1-2", "at": 0, "client": "c", "why": null }),
+            "                       of.later client=c",
         );
     }
 }
