@@ -21,7 +21,7 @@
 //!
 //! Deciding that a set is empty excludes every event that is being taken in (`order`): otherwise one of
 //! another process, stored but not yet in the set, would lose its session. Nobody who holds `order` to
-//! write waits for `state.db`, and no event for longer than [`ROW_WAIT`].
+//! write waits for `state.db`, and no event for longer than `ROW_WAIT`.
 //!
 //! What cannot be verified (another pid namespace, a hidden `/proc`) is a member whose end is never
 //! known: its session is left to the idle reaper. The same goes for what is beyond the bounds.
