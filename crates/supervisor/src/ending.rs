@@ -25,11 +25,16 @@ use crate::unkillable::describe;
 /// Between two looks for newcomers, unless all have ended before. A look costs some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a process may take to die of SIGKILL before it counts as one that does not.
-const KILL_MAX: Duration = Duration::from_secs(2);
+/// Looks after SIGKILL, [`LOOK_EVERY`] apart, at which nobody has died and nobody was new, before
+/// whoever is left counts as one that does not die of it. Looks and not a time: a machine that was
+/// frozen, or has let this thread wait for seconds, has let the killed wait as well.
+const FRUITLESS_MAX: u32 = 20;
 
-/// The same for one that only waits for a processor: on a busy machine it has not come to it yet.
-const KILL_BUSY_MAX: Duration = Duration::from_secs(10);
+/// The same while one of them only waits for a processor: on a busy machine it has not come to it.
+const FRUITLESS_BUSY_MAX: u32 = 100;
+
+/// How long killing goes on at most, since whoever cannot be stopped may have children for ever.
+const KILLING_MAX: Duration = Duration::from_secs(20);
 
 /// Looks for newcomers while everything known is stopped. Each finds what was forked before its
 /// parent stopped, so more than a few means that something hides, and KILL comes anyway.
@@ -77,6 +82,7 @@ pub(crate) fn end(target: &Target<'_>, grace: Duration) -> io::Result<Ending> {
         others: Vec::new(),
         is_one_met: false,
         is_killing: false,
+        ended: 0,
         tally: Tally::default(),
     };
     let _is_over = group.terminate(grace)? || group.kill()?;
@@ -97,6 +103,8 @@ struct Group<'a> {
     /// Whether the latest look has met one that is always a new process.
     is_one_met: bool,
     is_killing: bool,
+    /// Members that have ended.
+    ended: usize,
     tally: Tally,
 }
 
@@ -133,6 +141,8 @@ impl Group<'_> {
         let mut empty_looks = 0;
         loop {
             self.look()?;
+            // Before it is to be killed it is enough to have seen it.
+            self.chase(1)?;
             for member in self.members.values_mut() {
                 if !member.is_terminated {
                     member.is_terminated = true;
@@ -156,10 +166,12 @@ impl Group<'_> {
     /// Whether all are dead.
     fn kill(&mut self) -> io::Result<bool> {
         let began_at = Instant::now();
-        let mut empty_looks = 0;
+        let (mut empty_looks, mut fruitless_looks) = (0, 0);
         self.is_killing = true;
         loop {
+            let before = (self.ended, self.tally.killed);
             self.stop_all()?;
+            self.chase(CHASES_MAX)?;
             for member in self.members.values_mut().filter(|member| !member.is_killed) {
                 member.is_killed = true;
                 self.tally.killed += u32::from(member.signal(Signal::KILL));
@@ -168,15 +180,19 @@ impl Group<'_> {
             if empty_looks == EMPTY_LOOKS {
                 return Ok(true);
             }
-            let limit = match self.is_any_runnable() {
-                true => KILL_BUSY_MAX,
-                false => KILL_MAX,
+            fruitless_looks = match before == (self.ended, self.tally.killed) {
+                true => fruitless_looks + 1,
+                false => 0,
             };
-            let left = limit.saturating_sub(began_at.elapsed());
-            if !self.is_empty() && (left.is_zero() || self.only_denied()) {
+            let fruitless_max = match self.is_any_runnable() {
+                true => FRUITLESS_BUSY_MAX,
+                false => FRUITLESS_MAX,
+            };
+            let is_in_vain = fruitless_looks >= fruitless_max || began_at.elapsed() >= KILLING_MAX;
+            if !self.is_empty() && (is_in_vain || self.only_denied()) {
                 return Ok(false);
             }
-            self.wait(left);
+            self.wait(LOOK_EVERY);
         }
     }
 
@@ -212,12 +228,9 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Forgets who has ended and takes in who is new.
-    fn look(&mut self) -> io::Result<()> {
-        self.look_at_all()?;
-        // Before it is to be killed it is enough to have seen it.
-        let chases = if self.is_killing { CHASES_MAX } else { 1 };
-        for _chase in 0..chases {
+    /// Looks for who is always a new process, and in killing kills it, until nobody is met.
+    fn chase(&mut self, chases_max: u32) -> io::Result<()> {
+        for _chase in 0..chases_max {
             self.is_one_met = self.meet_newest()?;
             if !self.is_one_met {
                 break;
@@ -249,8 +262,11 @@ impl Group<'_> {
         Ok(is_met)
     }
 
-    fn look_at_all(&mut self) -> io::Result<()> {
+    /// Forgets who has ended and takes in who is new.
+    fn look(&mut self) -> io::Result<()> {
+        let before = self.members.len();
         self.members.retain(|_, member| !member.process.has_ended());
+        self.ended += before - self.members.len();
         self.barred.clear();
         if self.members.is_empty() {
             // Nothing is over on the strength of what was read before.

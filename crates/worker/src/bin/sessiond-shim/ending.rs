@@ -21,8 +21,12 @@ const LOOK_PAUSE_FACTOR: u32 = 2;
 const STOP_ROUNDS_MAX: u32 = 64;
 /// How long without a death until those that were killed count as untouchable.
 const UNTOUCHABLE_AFTER: Duration = Duration::from_secs(2);
-/// The same in all, since untouchables may go on having children that die.
+/// The same in all, since untouchables may go on having children that die, and for those that only
+/// wait for a processor: on a busy machine they have not come to it yet.
 const KILLING_MAX: Duration = Duration::from_secs(10);
+/// From the first look at which those times were over to the last. A machine that was frozen has
+/// let the killed wait as well as the shim.
+const LAST_LOOK_AFTER: Duration = Duration::from_millis(250);
 
 /// An end under way.
 pub(crate) struct Ending {
@@ -39,6 +43,8 @@ pub(crate) struct Ending {
 struct Killing {
     give_up_at: Instant,
     give_up_at_last: Instant,
+    /// Whether only the last look is left.
+    is_last_look_due: bool,
 }
 
 impl Ending {
@@ -79,16 +85,23 @@ impl Ending {
             self.killing = Some(Killing {
                 give_up_at: now + UNTOUCHABLE_AFTER,
                 give_up_at_last: now + KILLING_MAX,
+                is_last_look_due: false,
             });
             self.look_every = LOOK_EVERY_MIN;
             self.next_look_at = now;
         }
         if let Some(killing) = &mut self.killing {
-            if has_reaped {
+            let is_late = now >= killing.give_up_at;
+            let is_hopeful = has_reaped || is_late && tree.is_any_killed_runnable();
+            if is_hopeful && now < killing.give_up_at_last {
                 killing.give_up_at = (now + UNTOUCHABLE_AFTER).min(killing.give_up_at_last);
-            }
-            if now >= killing.give_up_at {
+                killing.is_last_look_due = false;
+            } else if is_late && killing.is_last_look_due {
                 return Some(tree.give_up());
+            } else if is_late {
+                killing.is_last_look_due = true;
+                killing.give_up_at = now + LAST_LOOK_AFTER;
+                self.next_look_at = now;
             }
         }
         if has_reaped {

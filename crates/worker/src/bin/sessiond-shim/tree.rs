@@ -141,6 +141,12 @@ impl Tree {
         found
     }
 
+    /// Whether one that was killed only waits for a processor, as of the latest scan.
+    pub(crate) fn is_any_killed_runnable(&self) -> bool {
+        let mut killed = self.members.iter().filter(|one| one.killed && !one.denied);
+        killed.any(|member| member.state == b'R')
+    }
+
     /// Looks once more, counts those that live in spite of everything, and names some of them.
     pub(crate) fn give_up(&mut self) -> Vec<Untouchable> {
         // Nobody seen is somebody all the same: otherwise the shim would be done.
@@ -281,10 +287,12 @@ fn list_children(
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
 
     use rustix::process::{WaitOptions, set_child_subreaper, wait};
 
     use super::*;
+    use crate::ending::Ending;
 
     fn tree(source: Source, leader: &Child) -> Tree {
         let mut tree = Tree::new(Pid::from_child(leader));
@@ -335,5 +343,14 @@ mod tests {
         tree.forget_leader();
         assert_eq!(tree.scan(Deed::Kill), Found { alive: 1, new: 0 });
         assert_eq!(tree.tally.killed, 1);
+
+        // A machine that was frozen right after the kill has let the killed wait too.
+        let began_at = Instant::now();
+        let mut ending = Ending::new(began_at, Duration::ZERO);
+        assert!(ending.advance(&mut tree, began_at, false).is_none());
+        let thawed_at = began_at + Duration::from_hours(1);
+        assert!(ending.advance(&mut tree, thawed_at, false).is_none());
+        let last_look_at = thawed_at + Duration::from_secs(1);
+        assert!(ending.advance(&mut tree, last_look_at, false).is_some());
     }
 }
