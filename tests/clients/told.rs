@@ -66,3 +66,16 @@ fn client_is_told_of_its_project_until_its_token_is_revoked() {
     stage.session("late", Some("/p"));
     stream.end();
 }
+
+#[test]
+fn clients_cannot_keep_the_owner_out_of_the_events() {
+    let stage = Stage::start(Home::new().with("events.readers_max", 2));
+    let token =
+        text(&stage.register(json!({ "session": stage.session("s", Some("/p")) }))["token"]);
+    let header = format!("authorization: Bearer {token}\r\n");
+    let _seated = Stream::open(&stage.home, "", &header);
+    let refused = stage.unix(&token, "GET", "/v1/events");
+    let error = refused.error(503, "too_many_readers");
+    assert_eq!(error["details"]["limit"], 1);
+    let _owner = Stream::open(&stage.home, "", "");
+}

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -9,6 +10,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use super::fake_worker::{FakeWorker, Reply};
 use super::run::{HOOK, Home, Input, payload, run, run_on, start, wait_for};
+use crate::support::launch;
 
 const FOR_AGENT: &str = "sessiond-output: agent\r\n";
 const SET_ASIDE: &str = "sessiond-set-aside: 1\r\n";
@@ -289,11 +291,23 @@ fn unknown_arguments_are_no_failure() {
 }
 
 #[test]
-fn hook_without_any_home_leaves_quietly() {
+fn hook_without_a_home_says_so_and_takes_no_other() {
     let home = Home::new();
+    let default_home = tempfile::tempdir().expect("a directory");
+    let leaves = |hook: &mut Command| {
+        let ran = launch::run(hook, b"{}", SOON);
+        assert_eq!(ran.text(), "");
+        assert!(ran.stderr.contains("absolute path"), "{ran:?}");
+        let made = std::fs::read_dir(default_home.path()).expect("a directory");
+        assert_eq!(made.count(), 0);
+    };
     let mut hook = home.hook();
-    run(hook.env_remove("SESSIOND_HOME"), Input::Whole(b"{}")).silence();
-    run(hook.env("SESSIOND_HOME", "relative"), Input::Whole(b"{}")).silence();
+    leaves(hook.env_remove("SESSIOND_HOME"));
+    hook.current_dir(default_home.path());
+    leaves(
+        hook.env("HOME", default_home.path())
+            .env("SESSIOND_HOME", "relative"),
+    );
 }
 
 #[test]

@@ -104,6 +104,7 @@ impl Bench {
             output_dir: None,
             line_max_bytes: 1 << 20,
             limits: ProcessLimits::default(),
+            is_errand: false,
         }
     }
 

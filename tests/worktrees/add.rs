@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{add, added, commit, git, has_branch, home, known, list, open, repository, try_add};
 use super::{dir_of, target};
+use crate::events::stream::Stream;
 use crate::support::leave_out;
 
 #[test]
@@ -25,8 +26,11 @@ fn worktree_is_made_outside_of_the_repository_on_a_branch_of_its_own() {
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("its mode");
     let worker = home.start();
     let api = worker.api();
+    let mut stream = Stream::open(&home, "?type=process,worktree", "");
     let session = open(api, "s");
     let one = add(api, &session, &repo);
+    let told = stream.until("worktree.added");
+    assert_eq!(told.len(), 1, "sessiond's own gits are no news: {told:?}");
     let root = home.layout().root().join("worktrees");
     assert!(one.path.starts_with(&root), "{one:?}");
     let parent = one.path.parent().and_then(|parent| parent.file_name());

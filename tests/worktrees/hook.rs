@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{commit, dir_of, git, home, list, repository};
 use crate::support::home::SESSIOND;
-use crate::support::{Home, LIMIT, Ran, launch};
+use crate::support::{Home, LIMIT, Ran, launch, payload};
 
 #[track_caller]
 fn hook(home: &Home, event: &Value) -> Ran {
@@ -42,7 +42,19 @@ fn hook_starts_the_worker_and_answers_with_the_path_alone() {
         "session/7d3c"
     );
     let api = home.api();
-    assert!(api.find_session("claude-code:7d3c").is_some());
+    let project = |key: &str| {
+        let session = api.find_session(&format!("claude-code:{key}"));
+        session.expect("a session").session.project
+    };
+    let repo_name = repo.to_str().map(str::to_owned);
+    assert_eq!(project("7d3c"), repo_name);
+    // What is learned in the worktree is of the repository.
+    api.accept(payload::event(
+        "inside",
+        "UserPromptSubmit",
+        json!({ "prompt": "x", "cwd": path }),
+    ));
+    assert_eq!(project("inside"), repo_name);
     // What would be lost stays, and the agent is told.
     commit(&home, &path, "new");
     let refused = hook(&home, &remove(&path));

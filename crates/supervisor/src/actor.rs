@@ -43,6 +43,7 @@ pub(crate) fn start(
     let actor = SpawnActor {
         inner,
         spawn: Arc::clone(&entry.spawn),
+        is_errand: command.is_errand,
     };
     tokio::spawn(async move {
         let refused = actor.run(command, reply).await;
@@ -74,6 +75,7 @@ struct Refused {
 pub(crate) struct SpawnActor {
     pub(crate) inner: Arc<Inner>,
     pub(crate) spawn: Arc<Spawn>,
+    is_errand: bool,
 }
 
 impl SpawnActor {
@@ -151,7 +153,7 @@ impl SpawnActor {
                     state.pid = Some(pid);
                     state.stage = Stage::Running;
                 });
-                self.inner.tell(Life::Spawned {
+                self.tell(Life::Spawned {
                     tag: &self.spawn.tag,
                     command: &self.spawn.command,
                     pid,
@@ -248,7 +250,7 @@ impl SpawnActor {
         for left in &stopped.unkillable {
             tracing::error!(spawn.tag = %self.spawn.tag, "could not be ended: {left}");
         }
-        self.inner.tell(Life::Reaped {
+        self.tell(Life::Reaped {
             tag: &self.spawn.tag,
             stopped: &stopped,
         });
@@ -264,6 +266,12 @@ impl SpawnActor {
                 spawn.tag = %self.spawn.tag, leaked,
                 "somebody outside of its tree holds a child's output"
             );
+        }
+    }
+
+    fn tell(&self, life: Life<'_>) {
+        if !self.is_errand {
+            self.inner.tell(life);
         }
     }
 

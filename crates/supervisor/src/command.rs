@@ -24,6 +24,9 @@ pub struct Command {
     pub line_max_bytes: usize,
     /// What it may use.
     pub limits: ProcessLimits,
+    /// Whether it is a short errand of the caller's own, whose life is no news: the observer is not
+    /// told of it. In all else it is like the others.
+    pub is_errand: bool,
 }
 
 /// What each process of a child's tree may use, as setrlimit(2) and nice(2) have it; `None`: what

@@ -177,6 +177,11 @@ impl Acceptor {
         Err(error)
     }
 
+    /// The project that a working directory belongs to.
+    pub fn project(&self, cwd: &str) -> String {
+        self.projects.of(cwd)
+    }
+
     async fn try_accept(&self, incoming: Incoming<'_>) -> Result<Accepted, AcceptError> {
         let agent: Agent = incoming.agent.parse()?;
         let settings = &self.context.settings;
@@ -189,7 +194,7 @@ impl Acceptor {
         // The drain is for the backlog as it stands now: a spooled end may have fired days ago.
         let now = self.context.clock.now();
         let event = read_event(agent, incoming.raw, now, drain_max)?;
-        let project = event.cwd.as_deref().map(|cwd| self.projects.of(cwd));
+        let project = event.cwd.as_deref().map(|cwd| self.project(cwd));
         let key = event.session_key.clone();
         let enqueue = Enqueue {
             event_id: incoming.event_id,

@@ -175,6 +175,7 @@ async fn start(supervisor: &Supervisor, tree: &[String]) -> anyhow::Result<Child
         output_dir: None,
         line_max_bytes: 1 << 16,
         limits: ProcessLimits::default(),
+        is_errand: false,
     };
     let tag = supervisor.tag(SESSION);
     let mut child = supervisor.spawn(command, tag).await?;

@@ -73,6 +73,7 @@ impl Sessiond {
             output_dir: None,
             line_max_bytes: LINE_MAX_BYTES,
             limits: ProcessLimits::default(),
+            is_errand: false,
         }
     }
 }

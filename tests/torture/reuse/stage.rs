@@ -116,6 +116,7 @@ impl Stage {
             output_dir: None,
             line_max_bytes: 1 << 16,
             limits: ProcessLimits::default(),
+            is_errand: false,
         };
         let tag = self.supervisor.tag(SESSION);
         let child = self.supervisor.spawn(command, tag).await;

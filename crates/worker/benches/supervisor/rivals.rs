@@ -117,6 +117,7 @@ async fn torture(sizes: &Sizes, means: &str, as_user: &[&str]) -> anyhow::Result
         output_dir: None,
         line_max_bytes: 1 << 20,
         limits: ProcessLimits::default(),
+        is_errand: false,
     };
     let tag = stage.supervisor.tag(SESSION);
     let mut child = stage.supervisor.spawn(command, tag).await?;

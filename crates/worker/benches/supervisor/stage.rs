@@ -93,6 +93,7 @@ pub(super) async fn spawn(supervisor: &Supervisor, args: &[&str]) -> anyhow::Res
         output_dir: None,
         line_max_bytes: 1 << 10,
         limits: ProcessLimits::default(),
+        is_errand: false,
     };
     let mut child = supervisor.spawn(command, supervisor.tag(SESSION)).await?;
     let line = timeout(LIMIT, child.stdout.next()).await?;

@@ -62,8 +62,8 @@ use crate::wire::agent_process::AgentProcess;
 /// Ends that wait for the keeper; beyond it those who noticed them wait.
 const ENDS_MAX: usize = 256;
 
-/// Of the descriptors that this process may have, one in so many is for agents. The rest is for
-/// connections, programs and databases.
+/// Of the descriptors that this process may have, one in so many is for agents, and one for clients.
+/// The rest is for connections, programs and databases.
 const DESCRIPTORS_PART: u64 = 4;
 
 /// Processes that are waited for at most, whatever the descriptors allow.
@@ -316,8 +316,8 @@ async fn write(
     }
 }
 
-/// How many descriptors may go to agents.
-fn waited_max() -> usize {
+/// How many descriptors may go to agents; likewise to clients.
+pub(crate) fn waited_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let part = limit.map_or(WAITED_MAX, |limit| limit / DESCRIPTORS_PART);
     usize::try_from(part.min(WAITED_MAX)).unwrap_or(usize::MAX)

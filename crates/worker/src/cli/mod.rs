@@ -252,7 +252,6 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     if !matches!(cli.command, Command::Run | Command::Launch) {
         pipe::end_with_the_reader();
     }
-    // The hook and the worker would take the default's home without a word.
     if let Some(home) = std::env::var_os("SESSIOND_HOME").map(PathBuf::from)
         && home.is_relative()
         && !home.as_os_str().is_empty()

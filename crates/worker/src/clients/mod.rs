@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use sessiond_queue::ids::SessionId;
 use sessiond_queue::store::Store;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,7 @@ pub use token::{Token, TokenHash, UnfitToken};
 use self::gone::Subscriber;
 use self::limits::{LIST_DEFAULT, LIST_MAX};
 use self::registry::Registry;
+use crate::agent_watch::waited_max;
 use crate::agents::Projects;
 use crate::clock::Clock;
 use crate::config;
@@ -96,6 +97,8 @@ struct Shared {
     projects: Projects,
     registry: Mutex<Registry>,
     subscribers: Mutex<Vec<Subscriber>>,
+    /// One a process that is held: whoever finds none left is looked at from time to time.
+    held: Arc<Semaphore>,
     /// There is something to be saved.
     unsaved: Notify,
     /// There is a process to be looked at from time to time.
@@ -142,6 +145,7 @@ impl Clients {
             projects: Projects::default(),
             registry: Mutex::default(),
             subscribers: Mutex::default(),
+            held: Arc::new(Semaphore::new(waited_max())),
             unsaved: Notify::new(),
             swept: Notify::new(),
         });

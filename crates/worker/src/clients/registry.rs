@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sessiond_queue::ids::SessionId;
 use sessiond_supervisor::ProcessIdentity;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tokio_util::time::DelayQueue;
@@ -26,6 +27,7 @@ const FARTHEST: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(super) enum Watch {
     /// The kernel tells it.
     Told {
+        _held: OwnedSemaphorePermit,
         _until_dropped: AbortOnDropHandle<()>,
     },
     /// It is looked at from time to time.

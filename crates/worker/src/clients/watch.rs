@@ -73,18 +73,23 @@ impl Shared {
     }
 
     fn watch(self: &Arc<Self>, process: &Arc<ProcessIdentity>, standing: Standing) -> Watch {
-        match standing {
-            Standing::Held(held) => {
+        let place = match standing {
+            Standing::Held(_) => Arc::clone(&self.held).try_acquire_owned().ok(),
+            Standing::Loose | Standing::Unverifiable | Standing::Gone => None,
+        };
+        match (standing, place) {
+            (Standing::Held(held), Some(place)) => {
                 let exit = wait_for_exit(Arc::downgrade(self), Arc::clone(process), held);
                 Watch::Told {
+                    _held: place,
                     _until_dropped: AbortOnDropHandle::new(tokio::spawn(exit)),
                 }
             }
-            Standing::Loose => {
+            (Standing::Held(_) | Standing::Loose, _) => {
                 self.swept.notify_one();
                 Watch::Swept
             }
-            Standing::Unverifiable | Standing::Gone => Watch::Unverifiable,
+            (Standing::Unverifiable | Standing::Gone, _) => Watch::Unverifiable,
         }
     }
 

@@ -403,7 +403,14 @@ fn spool(report: &Report) -> Vec<Finding> {
                 "{} could not be accepted, set aside, the last one for: {reason}",
                 counted(spool.rejected_count, "event")
             ),
-            "look at them under rejected/ in the home, mend the hook, and remove them",
+            match reason {
+                // The hook's own deadline, or nothing was written.
+                "payload_empty" => {
+                    "let the hook have its input sooner, or set SESSIOND_HOOK_DEADLINE_MS higher: none had \
+                     come when its time was over; then remove them under rejected/ in the home"
+                }
+                _ => "look at them under rejected/ in the home, mend the hook, and remove them",
+            },
         ));
     }
     if let Some(problem) = &spool.problem {

@@ -38,7 +38,42 @@ pub struct Feed {
     log: EventLog,
     names: Arc<Names>,
     board: Arc<Board>,
-    seats: Arc<Semaphore>,
+    seats: Seats,
+    client_seats: Seats,
+}
+
+/// A reader's place, for as long as it is held.
+#[derive(Debug)]
+pub struct Seat {
+    _any: OwnedSemaphorePermit,
+    _clients: Option<OwnedSemaphorePermit>,
+}
+
+/// There are as many readers as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// How many.
+    pub limit: usize,
+}
+
+/// Places of one sort.
+struct Seats {
+    limit: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Seats {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            free: Arc::new(Semaphore::new(limit)),
+        }
+    }
+
+    fn take(&self) -> Result<OwnedSemaphorePermit, Full> {
+        let free = Arc::clone(&self.free).try_acquire_owned();
+        free.map_err(|_| Full { limit: self.limit })
+    }
 }
 
 impl Feed {
@@ -70,14 +105,29 @@ impl Feed {
             log,
             names,
             board,
-            seats: Arc::new(Semaphore::new(settings.readers_max)),
+            seats: Seats::new(settings.readers_max),
+            client_seats: Seats::new(settings.readers_max.div_ceil(2)),
         };
         (feed, tokio::spawn(task))
     }
 
-    /// A place for one more reader, for as long as it is held; `None`: there are as many as may be.
-    pub fn seat(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.seats).try_acquire_owned().ok()
+    /// A place for one more reader.
+    pub fn seat(&self) -> Result<Seat, Full> {
+        let any = self.seats.take()?;
+        Ok(Seat {
+            _any: any,
+            _clients: None,
+        })
+    }
+
+    /// The same for a client. All clients together have half of the places, so that they cannot keep
+    /// the owner out.
+    pub fn client_seat(&self) -> Result<Seat, Full> {
+        let clients = self.client_seats.take()?;
+        Ok(Seat {
+            _clients: Some(clients),
+            ..self.seat()?
+        })
     }
 
     /// A reader of what comes after a place, or from now on.

@@ -85,6 +85,7 @@ impl ProgramFactory {
             output_dir: Some(output_dir(&self.settings.home, session.id)),
             line_max_bytes: self.settings.generator.line_max_bytes,
             limits: program.limits,
+            is_errand: false,
         }
     }
 

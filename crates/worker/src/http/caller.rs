@@ -8,6 +8,7 @@ use sessiond_queue::ids::SessionId;
 
 use super::ApiError;
 use super::access::forbidden;
+use crate::agents::Projects;
 use crate::clients::{Clients, Scope};
 
 /// Who makes a request. The guard puts it into the request's extensions; handlers take it as an
@@ -38,8 +39,8 @@ impl Caller {
         }
     }
 
-    /// A directory that is named, if the caller reaches it: a client's lies in its project, by its real
-    /// path, and whether there is another is not told.
+    /// A directory that is named, if the caller reaches it: a client's lies in its project or in a
+    /// worktree of it, by its real path, and whether there is another is not told.
     pub(super) async fn directory(&self, named: String) -> Result<String, ApiError> {
         let Self::Client(scope) = self else {
             return Ok(named);
@@ -48,8 +49,11 @@ impl Caller {
         let find = move || {
             let project = Path::new(&*project).canonicalize().ok()?;
             let found = Path::new(&named).canonicalize().ok()?;
-            let is_within = found.starts_with(project);
-            is_within.then(|| found.into_os_string().into_string().ok())?
+            let named = found.to_str()?.to_owned();
+            let is_within = |dir: &Path| dir.starts_with(&project);
+            let reaches =
+                is_within(&found) || is_within(Path::new(&Projects::default().of(&named)));
+            reaches.then_some(named)
         };
         let found = tokio::task::spawn_blocking(find).await;
         found.ok().flatten().ok_or_else(forbidden)

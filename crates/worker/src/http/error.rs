@@ -54,10 +54,12 @@ impl ApiError {
         }
     }
 
-    /// As many readers of events are there as may be.
+    /// As many readers of events are there as may be, of this caller's sort.
     pub fn too_many_readers(limit: usize) -> Self {
-        let message =
-            format!("there are {limit} readers of events already, the limit (events.readers_max)");
+        let message = format!(
+            "there are {limit} readers of events already, the limit (events.readers_max; half of it \
+             for clients)"
+        );
         Self {
             details: json!({ "limit": limit }),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_READERS, message)

@@ -75,10 +75,11 @@ pub(super) async fn follow(
             .set_types(types)
             .map_err(|error| ApiError::invalid_field("type", error.to_string()))?;
     }
-    let seat = api
-        .feed
-        .seat()
-        .ok_or_else(|| ApiError::too_many_readers(api.context.settings.events.readers_max))?;
+    let seat = match caller {
+        Caller::Owner => api.feed.seat(),
+        Caller::Client(_) => api.feed.client_seat(),
+    };
+    let seat = seat.map_err(|full| ApiError::too_many_readers(full.limit))?;
     // The state is nobody's, so that no other filter keeps it back; and no client's.
     let has_standing = caller == Caller::Owner && filter.wants_type(STATUS);
     let mut standing = has_standing.then(|| api.feed.standing());

@@ -37,7 +37,7 @@ pub(super) struct OpenBody {
     /// Its working directory.
     #[cfg_attr(test, schema(max_length = 4096))]
     cwd: Option<String>,
-    /// Its project, usually the root of a repository.
+    /// Its project, usually the root of a repository; that of `cwd` unless it is said.
     #[cfg_attr(test, schema(max_length = 4096))]
     project: Option<String>,
     /// Merged into what is there; `null` removes a name. At most 64 KiB in all.
@@ -116,11 +116,12 @@ pub(super) async fn open(
     State(api): State<Arc<Api>>,
     Body(body): Body<OpenBody>,
 ) -> Result<Json<Shown>, ApiError> {
+    let place = || body.cwd.as_deref().map(|cwd| api.acceptor.project(cwd));
     let open = OpenSession {
         agent: body.agent,
         key: body.key,
+        project: body.project.or_else(place),
         cwd: body.cwd,
-        project: body.project,
         metadata: body.metadata,
     };
     let (store, now) = (&api.context.store, api.context.clock.now());

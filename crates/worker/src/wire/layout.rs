@@ -16,15 +16,16 @@ pub struct Layout {
 impl Layout {
     /// From `SESSIOND_HOME`, `XDG_STATE_HOME`, `XDG_CONFIG_HOME` and `HOME`, as `var` answers
     /// them. `None` when none of them leads anywhere. Relative paths are not taken: the hook runs
-    /// in the agent's directory, the worker elsewhere.
+    /// in the agent's directory, the worker elsewhere. A relative `SESSIOND_HOME` leads nowhere, since
+    /// whoever sets it means no other; an empty one is none.
     pub fn from_env(var: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let dir = |name: &str| {
             var(name)
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute())
         };
-        if let Some(root) = dir("SESSIOND_HOME") {
-            return Some(Self::at(root));
+        if var("SESSIOND_HOME").is_some_and(|home| !home.is_empty()) {
+            return dir("SESSIOND_HOME").map(Self::at);
         }
         let home = dir("HOME");
         let under_home = |tail: &str| home.as_ref().map(|home| home.join(tail));

@@ -254,6 +254,7 @@ impl Git {
             output_dir: None,
             line_max_bytes: OUTPUT_MAX_BYTES,
             limits: ProcessLimits::default(),
+            is_errand: true,
         };
         loop {
             // Told apart from a program that is not there.

@@ -56,6 +56,9 @@ Environment:
   SESSIOND_AGENT_PID  the agent's process, when the hook is called through a program of your own:
                       its session ends when that process does. 0: it is not known. Otherwise it is
                       CLAUDE_PID, or the nearest ancestor that is no shell and runs no other program
+  SESSIOND_HOOK_DEADLINE_MS
+                      how long the agent waits at most, in milliseconds [default: 250, and 1000 for
+                      the start of a session]
 
 Always exits 0. When the worker cannot take the event it is kept in the spool directory, and a
 worker is started.
@@ -75,35 +78,44 @@ fn run(deadline: Deadline) {
         Action::Help => print(HELP),
         Action::Version => print(concat!("sessiond-hook ", env!("CARGO_PKG_VERSION"), "\n")),
         Action::StartWorker => {
-            if let Some(layout) = layout_outside_own_tree() {
+            if let Some(layout) = layout().filter(is_outside_own_tree) {
                 start::start_worker(&layout);
             }
         }
         Action::HandOver => {
-            if let Some(layout) = layout_outside_own_tree() {
+            if let Some(layout) = layout().filter(is_outside_own_tree) {
                 hand_over(&layout, &options.agent, deadline);
             }
         }
     }
 }
 
-/// The install to work for. `None` when there is none, or when this process belongs to a tree that
-/// the install's own worker runs: its events would be the worker observing itself, so they are
-/// counted and dropped. Another install's tag means nothing here.
-fn layout_outside_own_tree() -> Option<Layout> {
-    let layout = Layout::from_env(|name| env::var_os(name))?;
+/// The install to work for. Without one there is no place to keep the event or even to count it, so
+/// this is said where whoever has set the variables may read it.
+fn layout() -> Option<Layout> {
+    let layout = Layout::from_env(|name| env::var_os(name));
+    if layout.is_none() {
+        let words = "the event is lost: set SESSIOND_HOME or HOME to an absolute path";
+        writeln!(io::stderr(), "sessiond-hook: {words}").ok();
+    }
+    layout
+}
+
+/// Whether this process is of no tree that the install's own worker runs: the events of one would be
+/// the worker observing itself, so they are counted and dropped. Another install's tag means nothing
+/// here.
+fn is_outside_own_tree(layout: &Layout) -> bool {
     let Some(tag) = env::var_os(TAG) else {
-        return Some(layout);
+        return true;
     };
     let tag = tag.to_string_lossy();
     let tagged = tag.split(':').next().unwrap_or_default();
-    match fs::read_to_string(layout.install_file()) {
-        Ok(install) if install.trim() == tagged => {
-            spool::count(&layout.dropped_file());
-            None
-        }
-        _ => Some(layout),
+    let install = fs::read_to_string(layout.install_file());
+    let is_own = install.is_ok_and(|install| install.trim() == tagged);
+    if is_own {
+        spool::count(&layout.dropped_file());
     }
+    !is_own
 }
 
 fn hand_over(layout: &Layout, agent: &str, mut deadline: Deadline) {
