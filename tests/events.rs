@@ -174,6 +174,12 @@ fn place_of_another_log_is_told_of_and_what_is_no_place_is_refused() {
     let field = |target: &str| get(target).error(400, "invalid_field")["details"]["field"].clone();
     assert_eq!(field("/v1/events?after=yesterday"), "after");
     assert_eq!(field("/v1/events?type=session..active"), "type");
+    for unknown in ["bogus", "message.bogus", "session,sessio"] {
+        let refused = get(&format!("/v1/events?type={unknown}")).error(400, "invalid_field");
+        assert_eq!(refused["details"]["field"], "type");
+        let words = refused["message"].as_str().expect("words");
+        assert!(words.contains("message.dead"), "the known ones: {words}");
+    }
     assert_eq!(field("/v1/events?session=nobody"), "session");
     get("/v1/events?session=claude-code:other").error(404, "unknown_session");
     get("/v1/events?kind=session").error(400, "invalid_query");

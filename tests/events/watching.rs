@@ -119,7 +119,13 @@ fn watch_prints_json_counts_and_ends_with_its_reader() {
     drop(lines);
     // Although nothing happens that could be printed.
     wait_for_exit(&mut child, LIMIT).expect("it ends with its reader");
-    assert_eq!(home.cli(&["watch", "--type", "?"]).code(), 1);
+    for types in ["?", ",", "bogus", "message.bogus"] {
+        let refused = home.cli(&["watch", "--type", types]);
+        assert_eq!(refused.code(), 2, "{types}: {refused:?}");
+        assert!(refused.stderr.contains("message.dead"), "{refused:?}");
+    }
+    let help = home.cli(&["watch", "--help"]);
+    assert!(help.text().contains("message.dead"), "{help:?}");
     worker.stop();
     assert_eq!(home.cli(&["watch"]).code(), 3, "there is nobody to ask");
 }

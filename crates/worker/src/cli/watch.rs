@@ -13,6 +13,7 @@ use tokio::net::unix::pipe;
 
 use super::client::Client;
 use super::{CliError, Global, project, told};
+use crate::events::{Filter, InvalidTypes, Place, STATUS, table_of_types};
 
 /// How often a worker that is gone is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -27,23 +28,35 @@ const LINE_MAX_BYTES: usize = 1 << 20;
 const SPIN_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
+#[command(after_long_help = types_help())]
 pub(super) struct WatchArgs {
     /// Only what happens in this session: its id, or AGENT:KEY.
     #[arg(long, value_parser = super::sessions::session_name)]
     session: Option<String>,
     /// Only events of these types, with commas between them: `message.dead`, or `session` for all of
-    /// that kind.
-    #[arg(long = "type", value_name = "TYPES")]
+    /// that kind. `--help` lists them.
+    #[arg(long = "type", value_name = "TYPES", value_parser = types)]
     types: Option<String>,
     /// Only what happens in sessions of this project: its root, or a directory in it.
     #[arg(long, value_name = "DIR")]
     project: Option<String>,
     /// Begin after the event of this id, if it is still kept.
     #[arg(long, value_name = "ID")]
-    after: Option<String>,
+    after: Option<Place>,
     /// End after so many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+}
+
+/// A list of types as it was typed.
+fn types(list: &str) -> Result<String, InvalidTypes> {
+    Filter::default().set_types(list)?;
+    Ok(list.to_owned())
+}
+
+fn types_help() -> String {
+    let table = table_of_types().replace('\n', "\n  ");
+    format!("Types of events:\n  {table}")
 }
 
 /// Follows the worker's events until Ctrl-C, the end of whoever reads our output, or `--count`.
@@ -53,7 +66,7 @@ pub(super) async fn watch(global: &Global, args: WatchArgs) -> Result<(), CliErr
             ("session", args.session),
             ("type", args.types),
             ("project", args.project.as_deref().map(project).transpose()?),
-            ("after", args.after),
+            ("after", args.after.map(|place| place.to_string())),
         ],
         last_id: None,
         left: args.count,
@@ -125,7 +138,7 @@ impl Watch {
             let Some(data) = block.data else {
                 continue;
             };
-            let is_status = block.event == "status";
+            let is_status = block.event == STATUS;
             self.screen.show(&block.event, &data)?;
             if let Some(left) = self.left.as_mut().filter(|_| !is_status) {
                 *left -= 1;
@@ -169,7 +182,7 @@ impl Screen {
             return self.print(data);
         }
         let data: Value = serde_json::from_str(data).unwrap_or_default();
-        if event == "status" {
+        if event == STATUS {
             self.spin(&data);
             return Ok(());
         }

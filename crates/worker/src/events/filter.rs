@@ -3,6 +3,7 @@
 use sessiond_queue::ids::SessionId;
 
 use super::shown::Shown;
+use super::types::{TYPES, covers, known};
 
 /// Types that one reader may name.
 const TYPES_MAX: usize = 32;
@@ -19,12 +20,22 @@ pub struct Filter {
 }
 
 /// A list of types that is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "must be up to {TYPES_MAX} names of events with commas between them, such as message.dead, or their \
-     beginnings, such as session or session.*"
-)]
-pub struct InvalidType;
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTypes {
+    /// It is no list of names, or too long a one.
+    #[error(
+        "must be up to {TYPES_MAX} names of events with commas between them, such as message.dead, or \
+         their beginnings, such as session or session.*; the names are {}",
+        known()
+    )]
+    Malformed,
+    /// Nothing of this name is ever told.
+    #[error("names {name}, which is no type of event; they are {}", known())]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+}
 
 impl Filter {
     /// Only events of a session and of a project, as far as they are given.
@@ -37,7 +48,7 @@ impl Filter {
     }
 
     /// Only events of these types, `,` between them.
-    pub fn set_types(&mut self, list: &str) -> Result<(), InvalidType> {
+    pub fn set_types(&mut self, list: &str) -> Result<(), InvalidTypes> {
         let is_name = |name: &&str| {
             !name.is_empty()
                 && name
@@ -48,22 +59,23 @@ impl Filter {
         for name in list.split(',') {
             let name = name.trim();
             let name = name.strip_suffix(".*").unwrap_or(name);
-            let name = Some(name).filter(is_name).ok_or(InvalidType)?;
-            self.types.push(name.to_owned());
+            let name = Some(name).filter(is_name);
+            let name = name.ok_or(InvalidTypes::Malformed)?.to_owned();
+            // A reader of it would wait for ever.
+            if !TYPES.iter().any(|kind| covers(&name, kind)) {
+                return Err(InvalidTypes::Unknown { name });
+            }
+            self.types.push(name);
         }
         match self.types.len() <= TYPES_MAX {
             true => Ok(()),
-            false => Err(InvalidType),
+            false => Err(InvalidTypes::Malformed),
         }
     }
 
     /// Whether events of this type are wanted.
     pub fn wants_type(&self, kind: &str) -> bool {
-        let fits = |name: &String| {
-            kind.strip_prefix(name.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        self.types.is_empty() || self.types.iter().any(fits)
+        self.types.is_empty() || self.types.iter().any(|name| covers(name, kind))
     }
 
     pub(super) fn wants(&self, shown: &Shown) -> bool {
@@ -92,9 +104,30 @@ mod tests {
         assert!(wants("message.dead, session", "session.ended"));
         assert!(!wants("session", "sessions.created") && !wants("session.created", "session"));
         for list in [
-            "", ",", "*", "session.", ".session", "Session", "session*", "a,,b",
+            "",
+            ",",
+            "*",
+            "session.",
+            ".session",
+            "Session",
+            "session*",
+            "session,,message",
         ] {
-            assert_eq!(filter.set_types(list), Err(InvalidType), "{list}");
+            assert_eq!(
+                filter.set_types(list),
+                Err(InvalidTypes::Malformed),
+                "{list}"
+            );
+        }
+        for (list, name) in [
+            ("bogus", "bogus"),
+            ("session,message.bogus", "message.bogus"),
+            ("sessio", "sessio"),
+            ("session.created.early", "session.created.early"),
+        ] {
+            let name = name.to_owned();
+            let unknown = Err(InvalidTypes::Unknown { name });
+            assert_eq!(filter.set_types(list), unknown, "{list}");
         }
     }
 }

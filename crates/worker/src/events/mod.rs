@@ -25,7 +25,7 @@
 //! How much is pending and whether anything is in work is no event but a state ([`board`](Feed)):
 //! readers are told the present one, at most so often, and nothing of it is kept.
 //!
-//! Modules in reading order: `event` (all that is told), `place`, `log` (on disk), `keeper` (brings
+//! Modules in reading order: `event` (all that is told), `types` (its names), `place`, `log` (on disk), `keeper` (brings
 //! it there), `names` and `shown` (what readers are given), `filter`, `reader`, `board`, `feed` (all
 //! of it together).
 
@@ -39,6 +39,7 @@ mod names;
 mod place;
 mod reader;
 mod shown;
+mod types;
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -51,10 +52,11 @@ use tokio::sync::Notify;
 pub use board::Standing;
 pub use event::{Event, Told, Who, reason};
 pub use feed::{Feed, Parts};
-pub use filter::{Filter, InvalidType};
+pub use filter::{Filter, InvalidTypes};
 pub use place::{InvalidPlace, Place};
 pub use reader::{Item, Reader};
 pub use shown::Shown;
+pub use types::{LAGGED, STATUS, known as known_types, table as table_of_types};
 
 use crate::clock::Clock;
 

@@ -20,13 +20,10 @@ use super::extract::{Params, find_session_for};
 use super::openapi::refusals::{InvalidRequest, UnknownSession};
 use super::{Api, ApiError};
 use crate::errors::chain;
-use crate::events::{Filter, Item, Place, Shown, Standing};
+use crate::events::{Filter, Item, LAGGED, Place, STATUS, Shown, Standing};
 
 /// Where a browser says what it was told last.
 const LAST_EVENT_ID: &str = "last-event-id";
-
-/// The type of the present state, which is told without an id.
-const STATUS: &str = "status";
 
 /// A reader whose filter lets little through is told at most so often how far it has come, so that
 /// it need not begin far back when it comes again.
@@ -39,7 +36,8 @@ const PASSED_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct EventParams {
     /// Only events of this session: its id, or `agent:key`.
     session: Option<String>,
-    /// Only events of these types, separated by commas.
+    /// Only events of these types, separated by commas; `session` or `session.*` is all of that kind.
+    #[cfg_attr(test, param(example = "message.dead,session"))]
     #[serde(rename = "type")]
     types: Option<String>,
     /// Only events of sessions of this project.
@@ -167,10 +165,10 @@ fn event(shown: Shown) -> Event {
 }
 
 fn lagged(missed: Option<u64>, place: Place) -> Event {
-    let data = json!({ "type": "lagged", "id": place, "missed": missed });
+    let data = json!({ "type": LAGGED, "id": place, "missed": missed });
     Event::default()
         .id(place.to_string())
-        .event("lagged")
+        .event(LAGGED)
         .data(data.to_string())
 }
 

@@ -11,6 +11,7 @@ use utoipa::openapi::{ComponentsBuilder, OpenApi as Document, Ref, RefOr, Respon
 use utoipa::{Modify, OpenApi};
 
 use super::refusals;
+use crate::events::known_types;
 use crate::http::access::Access;
 use crate::http::{
     access_table, admin, clients, events, hooks, messages, output, search, sessions, worktrees,
@@ -122,7 +123,23 @@ pub(super) fn document() -> Document {
     document.info.title = "sessiond".to_owned();
     document.info.description = Some(DESCRIPTION.to_owned());
     document.info.contact = None;
+    name_events(&mut document);
     document
+}
+
+/// Adds the names of events to the parameter that takes them: an annotation is a constant.
+fn name_events(document: &mut Document) {
+    for (path, _, operation) in operations(document) {
+        for parameter in operation.parameters.iter_mut().flatten() {
+            let RefOr::T(parameter) = parameter else {
+                continue;
+            };
+            if path == "/v1/events" && parameter.name == "type" {
+                let description = parameter.description.get_or_insert_default();
+                description.push_str(&format!(" They are {}.", known_types()));
+            }
+        }
+    }
 }
 
 /// Every operation of the document, with its path and method.
