@@ -327,7 +327,10 @@ fn stop_does_not_wait_for_readers() {
     let began = Instant::now();
     worker.stop();
     assert!(began.elapsed() < REQUESTS_END, "{:?}", began.elapsed());
-    streams.into_iter().for_each(Stream::end);
+    for mut stream in streams {
+        assert_eq!(stream.next().kind, "worker.stopping", "told to the end");
+        stream.end();
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! `sessiond watch`, in a pipe.
+//! `sessiond watch`, in a pipe and on a terminal.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
+use std::fs::File;
+use std::io::{BufRead, BufReader, PipeReader, Read as _};
+use std::process::{Child, Stdio};
 
+use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -11,23 +13,24 @@ use crate::support::home::SESSIOND;
 use crate::support::launch::{self, wait_for_exit};
 use crate::support::{Home, LIMIT, Process, payload};
 
-/// A watch that runs.
+/// A watch that runs, with all that it prints in one pipe.
 struct Watching {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: BufReader<PipeReader>,
 }
 
 impl Watching {
     fn start(home: &Home, args: &[&str]) -> Self {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = home.command(SESSIOND);
-        let piped = command
+        command
             .arg("watch")
             .args(args)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = launch::spawn(piped);
-        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
+            .stderr(writer.try_clone().expect("a descriptor"))
+            .stdout(writer);
+        let child = launch::spawn(&mut command);
+        let lines = BufReader::new(reader);
         Self { child, lines }
     }
 
@@ -91,6 +94,101 @@ fn watch_prints_what_happens_over_a_restart_and_ends_well_when_interrupted() {
     }
     .signal(Signal::SIGINT);
     assert_eq!(watching.exit_code(), Some(0));
+    worker.stop();
+}
+
+#[test]
+fn watch_says_when_the_worker_went_and_came_and_how() {
+    let home = Home::new();
+    let worker = home.start();
+    let mut watching = Watching::start(&home, &["--after", "1-0"]);
+    worker.api().accept(payload::prompt("s", "one"));
+    watching.until("message 1 done");
+    worker.stop();
+    let mut lines = watching.until("the worker has stopped");
+    let worker = home.start();
+    lines.extend(watching.until("worker started"));
+    let place = |words: &str| lines.iter().position(|line| line.contains(words));
+    let order = [
+        "worker stops",
+        "the worker has stopped; waiting for the next one",
+        "session is dormant",
+        "the worker is there again",
+        "worker started",
+    ];
+    let places = order.map(place);
+    assert!(places.is_sorted() && places[0].is_some(), "{lines:#?}");
+    worker.kill();
+    lines.extend(watching.until("the worker is gone; waiting for the next one"));
+    let worker = home.start();
+    lines.extend(watching.until("worker started"));
+    let count = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        (count("has stopped"), count("is there again")),
+        (1, 2),
+        "{lines:#?}"
+    );
+    let has_time = |line: &String| line.split(':').next().is_some_and(|hour| hour.len() == 2);
+    let mut of_the_worker = lines.iter().filter(|line| line.contains("worker "));
+    assert!(of_the_worker.all(has_time), "{lines:#?}");
+    Process {
+        pid: watching.child.id(),
+    }
+    .signal(Signal::SIGINT);
+    assert_eq!(watching.exit_code(), Some(0));
+    worker.stop();
+}
+
+#[test]
+fn watch_names_sessions_as_other_commands_take_them() {
+    let home = Home::new();
+    let worker = home.start();
+    let keys = [1, 2].map(|last| format!("0192d3c4-0000-4000-8000-00000000000{last}"));
+    for key in &keys {
+        worker.api().accept(payload::prompt(key, "one"));
+    }
+    worker.wait_idle();
+    let args = ["watch", "--after", "1-0", "--type", "session.created"];
+    let shown = home.cli(&[&args[..], &["--count", "2"]].concat());
+    for key in &keys {
+        let name = format!(" claude-code:{key} ");
+        assert!(shown.text().contains(&name), "{shown:?}");
+    }
+    worker.stop();
+}
+
+#[test]
+fn terminal_says_while_no_worker_runs() {
+    let home = Home::new();
+    let worker = home.start();
+    let terminal = openpty(None, None).expect("a terminal");
+    let mut command = home.command(SESSIOND);
+    command
+        .arg("watch")
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(terminal.slave)
+        .stderr(Stdio::null());
+    let mut child = launch::spawn(&mut command);
+    drop(command);
+    let mut shown = File::from(terminal.master);
+    let mut until = |words: &str| {
+        let mut seen = String::new();
+        while !seen.contains(words) {
+            let mut bytes = [0; 4096];
+            let read = shown.read(&mut bytes).expect("what is on the terminal");
+            seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+        seen
+    };
+    until("idle");
+    worker.stop();
+    until("no worker");
+    let worker = home.start();
+    until("idle");
+    Process { pid: child.id() }.signal(Signal::SIGINT);
+    let status = wait_for_exit(&mut child, LIMIT).expect("it ends");
+    assert_eq!(status.code(), Some(0));
     worker.stop();
 }
 

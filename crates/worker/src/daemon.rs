@@ -210,6 +210,7 @@ pub async fn run(
         quiet: upkeep::QUIET,
         cancel: stop_behind.clone(),
     });
+    let parting = CancellationToken::new();
     let api = Arc::new(Api {
         context: Arc::clone(&context),
         sessions: sessions.clone(),
@@ -237,6 +238,7 @@ pub async fn run(
         },
         takeover: OnceLock::new(),
         stop: stop.clone(),
+        parting: parting.clone(),
         ready: AtomicBool::new(false),
     });
 
@@ -295,6 +297,7 @@ pub async fn run(
         }
     };
     events.emit(None, Event::WorkerStopping);
+    parting.cancel();
     place.withdraw();
     processes.supervisor().refuse_spawns();
     let deadline = Instant::now() + may_take;

@@ -4,12 +4,11 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::table::{clean, short};
+use crate::clock::Clock;
 
-/// Characters of an agent's own id of a session that are shown: enough to tell those of a day apart.
-const KEY_CHARS: usize = 8;
-/// The column of sessions.
+/// The column of sessions; a longer name is shown whole, since it is what other commands take.
 const NAME_CHARS: usize = 21;
-/// Characters of a line's words.
+/// Characters of a line's words, and of a name.
 const WORDS_MAX: usize = 400;
 
 /// How grave an event is, for its colour.
@@ -31,7 +30,7 @@ pub(super) fn line(kind: &str, data: &Value, is_coloured: bool) -> Option<String
     let (weight, words) = words(kind, fields);
     let words = short(&words, WORDS_MAX);
     let time = time(data["at"].as_i64());
-    let name = format!("{:<NAME_CHARS$}", name(fields));
+    let name = format!("{:<NAME_CHARS$}", short(&name(fields), WORDS_MAX));
     if !is_coloured {
         return Some(format!("{time}  {name}  {words}"));
     }
@@ -46,6 +45,12 @@ pub(super) fn line(kind: &str, data: &Value, is_coloured: bool) -> Option<String
     ))
 }
 
+/// What the reader itself has to say, in the form of an event of no session.
+pub(super) fn remark(words: &str) -> String {
+    let (time, name) = (time(Some(Clock.now().0)), "");
+    format!("{time}  {name:<NAME_CHARS$}  {words}")
+}
+
 fn time(at_ms: Option<i64>) -> String {
     let at = at_ms.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
     at.map_or_else(
@@ -58,16 +63,12 @@ fn time(at_ms: Option<i64>) -> String {
     )
 }
 
-/// The session's name, short enough for its column.
+/// The session's name, as other commands take it.
 fn name(fields: Fields<'_>) -> String {
-    let name = match (fields.text("agent"), fields.text("key")) {
+    match (fields.text("agent"), fields.text("key")) {
         ("", _) | (_, "") => fields.text("session").to_owned(),
-        (agent, key) => {
-            let key: String = key.chars().take(KEY_CHARS).collect();
-            format!("{agent}:{key}")
-        }
-    };
-    short(&name, NAME_CHARS)
+        (agent, key) => format!("{agent}:{key}"),
+    }
 }
 
 fn words(kind: &str, fields: Fields<'_>) -> (Weight, String) {
@@ -299,11 +300,11 @@ mod tests {
         };
         check(
             &of_session(json!({ "type": "message.confirmed", "message": 7, "results": 1 })),
-            "claude-code:01234567   message 7 done, 1 result",
+            "claude-code:0123456789  message 7 done, 1 result",
         );
         check(
             &of_session(json!({ "type": "message.dead", "message": 7, "reason": "a\u{1b}[2J\nb" })),
-            "claude-code:01234567   message 7 is dead: a [2J b",
+            "claude-code:0123456789  message 7 is dead: a [2J b",
         );
         check(
             &json!({ "type": "lagged", "missed": null }),

@@ -1,8 +1,10 @@
 //! `sessiond watch`: what happens, live, over restarts of the worker.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write, stdout};
 use std::os::fd::AsFd;
+use std::pin::pin;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,6 +12,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
+use tokio::time::Instant;
 
 use super::client::Client;
 use super::{CliError, Global, project, told};
@@ -23,6 +26,12 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 /// The longest line of a stream; the worker's are far shorter.
 const LINE_MAX_BYTES: usize = 1 << 20;
+
+/// How long the last worker's events may be awaited before it is said that there is a worker again.
+const REST_WAIT: Duration = Duration::from_secs(1);
+
+/// The state while there is none.
+const NO_WORKER: &str = "no worker";
 
 /// From one picture of the spinner to the next, while anything is in work.
 const SPIN_EVERY: Duration = Duration::from_millis(100);
@@ -69,6 +78,8 @@ pub(super) async fn watch(global: &Global, args: WatchArgs) -> Result<(), CliErr
             ("after", args.after.map(|place| place.to_string())),
         ],
         last_id: None,
+        left_at: None,
+        greet_at: None,
         left: args.count,
         screen: Screen::new(global.json),
     };
@@ -85,6 +96,11 @@ struct Watch {
     query: [(&'static str, Option<String>); 4],
     /// What was told last, to go on there.
     last_id: Option<HeaderValue>,
+    /// The same when the last worker was lost.
+    left_at: Option<Place>,
+    /// When it is said at the latest that there is a worker again: not before the events that the last
+    /// one has left.
+    greet_at: Option<Instant>,
     /// Events until the end.
     left: Option<u64>,
     screen: Screen,
@@ -95,14 +111,20 @@ impl Watch {
         let client = Client::new(global)?;
         let mut stream = self.connect(&client).await?;
         loop {
-            if self.read(&mut stream).await? {
-                return Ok(());
-            }
-            self.screen
-                .complain("the worker has stopped; waiting for the next one");
+            let how = match self.read(&mut stream).await? {
+                End::Enough => return Ok(()),
+                End::Stopped => "has stopped",
+                End::Gone => "is gone",
+            };
+            self.left_at = self.last_place();
+            self.screen.lose(how);
             stream = self.connect_again(global).await?;
-            self.screen.complain("the worker is there again");
+            self.greet_at = Some(Instant::now() + REST_WAIT);
         }
+    }
+
+    fn last_place(&self) -> Option<Place> {
+        self.last_id.as_ref()?.to_str().ok()?.parse().ok()
     }
 
     async fn connect(&self, client: &Client) -> Result<Stream, CliError> {
@@ -128,12 +150,21 @@ impl Watch {
         }
     }
 
-    /// Shows what comes until the stream ends; whether that is all.
-    async fn read(&mut self, stream: &mut Stream) -> Result<bool, CliError> {
-        // An error is an end like another: the worker is gone.
-        while let Ok(Some(block)) = stream.next().await {
+    /// Shows what comes until the stream ends.
+    async fn read(&mut self, stream: &mut Stream) -> Result<End, CliError> {
+        loop {
+            let block = match self.next(stream).await {
+                Ok(Some(block)) => block,
+                Ok(None) => return Ok(End::Stopped),
+                // A worker that stops ends its streams.
+                Err(_cut_off) => return Ok(End::Gone),
+            };
             if let Some(id) = block.id.and_then(|id| HeaderValue::from_str(&id).ok()) {
                 self.last_id = Some(id);
+                let generation = |place: Place| place.generation;
+                if self.last_place().map(generation) > self.left_at.map(generation) {
+                    self.greet();
+                }
             }
             let Some(data) = block.data else {
                 continue;
@@ -143,12 +174,41 @@ impl Watch {
             if let Some(left) = self.left.as_mut().filter(|_| !is_status) {
                 *left -= 1;
                 if *left == 0 {
-                    return Ok(true);
+                    return Ok(End::Enough);
                 }
             }
         }
-        Ok(false)
     }
+
+    /// What comes next. When nothing has for a moment, the last worker's events have all been shown.
+    async fn next(&mut self, stream: &mut Stream) -> anyhow::Result<Option<Block>> {
+        let mut next = pin!(stream.next());
+        if let Some(at) = self.greet_at {
+            tokio::select! {
+                biased;
+                block = &mut next => return block,
+                () = tokio::time::sleep_until(at) => self.greet(),
+            }
+        }
+        next.await
+    }
+
+    /// Says once that there is a worker again.
+    fn greet(&mut self) {
+        if self.greet_at.take().is_some() {
+            self.screen.find();
+        }
+    }
+}
+
+/// How a stream has ended.
+enum End {
+    /// All that was wanted was shown.
+    Enough,
+    /// The worker has ended it.
+    Stopped,
+    /// It was cut off.
+    Gone,
 }
 
 /// Where events are shown.
@@ -215,17 +275,41 @@ impl Screen {
             spinner.set_message(format!("working, {depth} to do"));
             spinner.enable_steady_tick(SPIN_EVERY);
         } else {
-            spinner.disable_steady_tick();
-            spinner.set_message(match depth {
+            self.rest(match depth {
                 0 => "idle".to_owned(),
                 _ => format!("waiting, {depth} to do"),
             });
+        }
+    }
+
+    /// Says that the worker stands no longer behind what is shown, and how it went.
+    fn lose(&self, how: &str) {
+        self.remark(&format!("the worker {how}; waiting for the next one"));
+        self.rest(NO_WORKER);
+    }
+
+    /// Says that there is one again. Its state follows, unless other events were asked for.
+    fn find(&self) {
+        self.remark("the worker is there again");
+        let spinner = self.spinner.as_ref();
+        if spinner.is_some_and(|spinner| spinner.message() == NO_WORKER) {
+            self.rest("watching");
+        }
+    }
+
+    /// Stands still with these words.
+    fn rest(&self, words: impl Into<Cow<'static, str>>) {
+        if let Some(spinner) = &self.spinner {
+            spinner.disable_steady_tick();
+            spinner.set_message(words);
             spinner.tick();
         }
     }
 
-    fn complain(&self, words: &str) {
-        let print = || eprintln!("sessiond: {words}");
+    /// Not on standard output, which has what the worker tells.
+    fn remark(&self, words: &str) {
+        let line = told::remark(words);
+        let print = || eprintln!("{line}");
         match &self.spinner {
             Some(spinner) => spinner.suspend(print),
             None => print(),

@@ -69,6 +69,11 @@ impl Reader {
         self.at
     }
 
+    /// The place of the newest event there is.
+    pub fn newest(&self) -> Place {
+        self.events.newest()
+    }
+
     /// Waits for what is next. Cancel-safe: nothing is passed before all of it is given.
     pub async fn next(&mut self) -> Result<VecDeque<Item>, StateError> {
         if self.is_lost {

@@ -82,17 +82,22 @@ pub(super) async fn follow(
     let has_standing = caller == Caller::Owner && filter.wants_type(STATUS);
     let mut standing = has_standing.then(|| api.feed.standing());
     let mut reader = api.feed.reader(filter, after);
-    let (stop, clients) = (api.stop.clone(), api.clients.clone());
+    let (parting, clients) = (api.parting.clone(), api.clients.clone());
     let events = stream! {
         let _seat = seat;
         // Whoever is told nothing else can come back to here.
         yield Ok(Event::default().id(reader.place().to_string()));
         let mut passed_at = Instant::now();
-        loop {
+        let mut last = None;
+        // A stop gives readers what was told up to it, and waits for nothing else: they come back to
+        // the next worker.
+        while last.is_none_or(|last| reader.place() < last) {
             let items = tokio::select! {
                 biased;
-                // The stop does not wait for readers: they come back to the next worker.
-                () = stop.cancelled() => return,
+                () = parting.cancelled(), if last.is_none() => {
+                    last = Some(reader.newest());
+                    continue;
+                }
                 changed = changed(&mut standing) => {
                     if let Some(now) = changed {
                         yield Ok(status(now));

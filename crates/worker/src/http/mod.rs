@@ -91,6 +91,8 @@ pub struct Api {
     pub takeover: OnceLock<TakeOver>,
     /// Cancelled to stop the worker.
     pub stop: CancellationToken,
+    /// Cancelled once the stop has been told to those who follow what happens.
+    pub parting: CancellationToken,
     /// Set once start-up has done everything that work depends on.
     pub ready: AtomicBool,
 }
