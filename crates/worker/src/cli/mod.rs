@@ -331,7 +331,7 @@ fn config(global: &Global, command: &ConfigCommand) -> Result<(), CliError> {
         ConfigCommand::Default => print!("{}", crate::config::DEFAULT_CONFIG),
         ConfigCommand::Path if global.json => {
             let (file, root) = (global.layout.config_file(), global.layout.root());
-            println!("{}", json!({ "configuration": file, "state": root }));
+            return client::print_json(&json!({ "configuration": file, "state": root }));
         }
         ConfigCommand::Path => {
             println!("configuration  {}", global.layout.config_file().display());
@@ -353,10 +353,9 @@ fn config(global: &Global, command: &ConfigCommand) -> Result<(), CliError> {
                 return Err(anyhow::anyhow!("no worker can start: {problem}").into());
             }
             if global.json {
-                println!("{}", json!({ "ok": true }));
-            } else {
-                println!("ok");
+                return client::print_json(&json!({ "ok": true }));
             }
+            println!("ok");
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sessiond_supervisor::{IdentityError, ProcessIdentity, Standing};
 use tokio::time::Instant;
 
-use super::client::{Client, LOOK_EVERY, telling};
+use super::client::{Client, LOOK_EVERY, print_json, telling};
 use super::worker::STOP_SLACK;
 use super::{CliError, Global};
 use crate::occupant::{Occupant, Phase};
@@ -34,10 +34,9 @@ async fn ask_and_follow(global: &Global, shutdown: Duration) -> Result<(), CliEr
     let given_up_at = Instant::now() + shutdown + STOP_SLACK;
     let Some(pid) = ask(global, given_up_at).await? else {
         if global.json {
-            println!("{}", json!({ "state": "not running" }));
-        } else {
-            println!("not running");
+            return print_json(&json!({ "state": "not running" }));
         }
+        println!("not running");
         return Ok(());
     };
     let identity = ProcessIdentity::of(pid);
@@ -51,7 +50,7 @@ async fn ask_and_follow(global: &Global, shutdown: Duration) -> Result<(), CliEr
     match next.and_then(|next| next.pid) {
         _ if global.json => {
             let pid = next.and_then(|next| next.pid);
-            println!("{}", json!({ "state": "stopped", "started_since": pid }));
+            return print_json(&json!({ "state": "stopped", "started_since": pid }));
         }
         Some(pid) => {
             println!("stopped; process {pid} was started since, by a hook or by hand");

@@ -240,11 +240,7 @@ async fn come_up(layout: &Layout, client: &Client) -> Result<bool, CliError> {
 fn say(global: &Global, what: &str) -> Result<(), CliError> {
     let discovery = Discovery::read(&global.layout);
     if global.json {
-        println!(
-            "{}",
-            serde_json::json!({ "state": what, "instance": discovery })
-        );
-        return Ok(());
+        return print_json(&serde_json::json!({ "state": what, "instance": discovery }));
     }
     match discovery {
         Some(discovery) => {
