@@ -286,22 +286,38 @@ fn exit_code_says_that_no_worker_runs() {
 #[test]
 fn exit_codes_tell_the_unknown_the_misused_and_the_refused_apart() {
     let (home, _worker) = populated();
-    let cases: [(&[&str], i32); 9] = [
+    let cases: [(&[&str], i32); 20] = [
         (&["session", "show", "claude-code:absent"], 4),
         (&["session", "close", "claude-code:absent"], 4),
         (&["purge", "claude-code:absent"], 4),
         (&["results", "claude-code:absent"], 4),
         (&["messages", "show", "999999"], 4),
         (&["messages", "cancel", "1"], 1),
-        (&["session", "show", "neither"], 1),
+        (&["session", "show", "neither"], 2),
+        (&["messages", "--session", "neither"], 2),
+        (&["search", "x", "--session", "neither"], 2),
+        (&["clients", "--session", "neither"], 2),
+        (&["client", "show", "neither"], 2),
+        (&["worktree", "list", "--session", "neither"], 2),
+        (&["worktree", "remove", "neither"], 4),
+        (&["worktree", "remove", "x", "--force", "all"], 2),
+        (&["watch", "--session", "neither"], 2),
+        (&["watch", "--after", "yesterday"], 2),
         (&["frobnicate"], 2),
         (&["messages", "--state", "odd"], 2),
+        (&["sessions", "--limit", "0"], 2),
+        (&["search", "x", "--limit", "201"], 2),
     ];
     for (args, code) in cases {
         let ran = home.cli(args);
         assert_eq!(ran.code(), code, "{args:?}: {ran:?}");
         assert!(!ran.stderr.is_empty(), "{args:?} says why");
         assert!(ran.stdout.is_empty(), "{args:?}");
+    }
+    for (command, list) in [("session", "sessions"), ("client", "clients")] {
+        let ran = home.cli(&[command, "show", "neither"]);
+        let hint = format!("list them with: sessiond {list}");
+        assert!(ran.stderr.contains(&hint), "{ran:?}");
     }
 }
 

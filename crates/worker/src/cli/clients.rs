@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{ask, part, print_json};
+use super::pages::list_limit;
 use super::table::{ago, clock_time, or_dash, print, print_pairs, short};
 use super::{CliError, Global};
 use crate::clients::{Client, ClientId, ClientsReport, Counts};
@@ -19,7 +20,7 @@ pub(super) struct ClientsArgs {
     #[arg(long, value_parser = super::sessions::session_name)]
     session: Option<String>,
     /// At most so many.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = list_limit())]
     limit: u32,
 }
 
@@ -47,13 +48,21 @@ pub(super) enum ClientCommand {
     /// Show one client.
     Show {
         /// Its id.
+        #[arg(value_parser = client_id)]
         client: ClientId,
     },
     /// Remove one client; its token is refused from then on.
     Remove {
         /// Its id.
+        #[arg(value_parser = client_id)]
         client: ClientId,
     },
+}
+
+/// A client's id as it was typed.
+fn client_id(text: &str) -> Result<ClientId, &'static str> {
+    let problem = "a client is named by its id, a UUID; list them with: sessiond clients";
+    text.parse().map_err(|_| problem)
 }
 
 pub(super) async fn clients(global: &Global, args: ClientsArgs) -> Result<(), CliError> {

@@ -8,6 +8,7 @@ use sessiond_queue::types::{Attempt, Message, Redriven};
 
 use super::client::{ask, part, print_json, segment};
 use super::pages::{List, print_more};
+use super::sessions::session_name;
 use super::table::{clean, clock_time, or_dash, print, print_pairs, short};
 use super::{CliError, Global};
 use crate::words::counted;
@@ -19,7 +20,7 @@ pub(super) struct MessagesArgs {
     #[command(subcommand)]
     command: Option<MessageCommand>,
     /// Only of this session (id, or AGENT:KEY).
-    #[arg(long)]
+    #[arg(long, value_parser = session_name)]
     session: Option<String>,
     /// Only in this state.
     #[arg(long, value_parser = ["pending", "claimed", "done", "dead", "cancelled"])]
@@ -28,7 +29,7 @@ pub(super) struct MessagesArgs {
     #[arg(long)]
     after: Option<i64>,
     /// At most so many.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
@@ -45,7 +46,7 @@ enum MessageCommand {
         /// The message's number.
         message: Option<i64>,
         /// All of this session (id, or AGENT:KEY).
-        #[arg(long)]
+        #[arg(long, value_parser = session_name)]
         session: Option<String>,
     },
 }
@@ -56,13 +57,13 @@ pub(super) enum DeadCommand {
     /// List dead messages and why they died.
     List {
         /// Only of this session (id, or AGENT:KEY).
-        #[arg(long)]
+        #[arg(long, value_parser = session_name)]
         session: Option<String>,
         /// Only after this message.
         #[arg(long)]
         after: Option<i64>,
         /// At most so many.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
         /// Each with the history of its attempts.
         #[arg(long)]
@@ -77,7 +78,7 @@ pub(super) enum DeadCommand {
         #[arg(conflicts_with_all = ["session", "all"])]
         message: Option<i64>,
         /// All of this session (id, or AGENT:KEY).
-        #[arg(long)]
+        #[arg(long, value_parser = session_name)]
         session: Option<String>,
         /// All there are.
         #[arg(long)]
@@ -92,7 +93,7 @@ pub(super) enum DeadCommand {
         #[arg(conflicts_with_all = ["session", "all"])]
         message: Option<i64>,
         /// All of this session (id, or AGENT:KEY).
-        #[arg(long)]
+        #[arg(long, value_parser = session_name)]
         session: Option<String>,
         /// All there are.
         #[arg(long)]

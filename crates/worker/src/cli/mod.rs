@@ -197,6 +197,10 @@ impl CliError {
         match self {
             Self::NotRunning | Self::Unfit(_) | Self::NotServing(_) => 3,
             Self::Refused { code, .. } if code.starts_with("unknown_") => 4,
+            // What was typed is what the worker was asked.
+            Self::Refused { code, .. } if ["invalid_field", "invalid_query"].contains(&&**code) => {
+                2
+            }
             Self::NotAnswering { .. } | Self::Refused { .. } | Self::Other(_) => 1,
         }
     }

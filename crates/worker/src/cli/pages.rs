@@ -1,14 +1,22 @@
 //! Lists that are longer than one answer of the API.
 
+use clap::builder::RangedI64ValueParser;
+use clap::value_parser;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sessiond_queue::limits::LIST_MAX;
 
 use super::client::{Client, part};
 use super::{CliError, Global};
 
 /// Rows asked for at once: few enough for large payloads, many enough for long lists.
 const PAGE: u32 = 200;
+
+/// How many rows a command may ask for whose list is one answer.
+pub(super) fn list_limit() -> RangedI64ValueParser<u32> {
+    value_parser!(u32).range(1..=i64::from(LIST_MAX))
+}
 
 /// Where a list is asked for, and how it goes on.
 pub(super) struct List<'a, T> {

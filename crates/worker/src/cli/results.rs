@@ -10,7 +10,7 @@ use super::pages::{List, print_more};
 use super::sessions::session_name;
 use super::table::{clean, clock_time, print, short};
 use super::{CliError, Global};
-use crate::search::Hit;
+use crate::search::{HITS_MAX, Hit};
 
 /// `sessiond results`.
 #[derive(Args)]
@@ -31,7 +31,7 @@ pub(super) struct ResultsArgs {
     #[arg(long, conflicts_with = "latest")]
     after: Option<i64>,
     /// At most so many.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct SearchArgs {
     #[arg(long)]
     project: Option<String>,
     /// Only of this session (id, or AGENT:KEY).
-    #[arg(long)]
+    #[arg(long, value_parser = session_name)]
     session: Option<String>,
     /// Only of this agent.
     #[arg(long)]
@@ -57,7 +57,7 @@ pub(super) struct SearchArgs {
     #[arg(long)]
     trace: bool,
     /// At most so many.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(HITS_MAX)))]
     limit: u32,
     /// Make the index anew from the results.
     #[arg(long, conflicts_with_all = ["query", "project", "session", "agent", "kind", "trace"])]

@@ -10,6 +10,7 @@ use sessiond_queue::ids::SessionId;
 use sessiond_queue::types::Session;
 
 use super::client::{Client, ask, part, print_json, segment};
+use super::pages::list_limit;
 use super::spawns;
 use super::table::{ago, clean, clock_time, or_dash, print, print_pairs, short};
 use super::{CliError, Global, worktree};
@@ -32,7 +33,7 @@ pub(super) struct SessionsArgs {
     #[arg(long, value_parser = ["open", "closing", "ended"])]
     life: Option<String>,
     /// At most so many.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = list_limit())]
     limit: u32,
 }
 
@@ -100,12 +101,13 @@ struct Shown {
     processes: Vec<SpawnReport>,
 }
 
-/// A session's name as it was typed. An empty one and the dots of a path would ask for something
-/// else.
+/// A session's name as it was typed; what is none would ask for something else.
 pub(super) fn session_name(name: &str) -> Result<String, &'static str> {
-    match name {
-        "" | "." | ".." => Err("a session is named by its id or as AGENT:KEY"),
-        name => Ok(name.to_owned()),
+    match name.contains(':') || name.parse::<SessionId>().is_ok() {
+        true => Ok(name.to_owned()),
+        false => {
+            Err("a session is named by its id or as AGENT:KEY; list them with: sessiond sessions")
+        }
     }
 }
 
