@@ -70,17 +70,67 @@ fn command_line_adds_lists_removes_and_prunes() {
     );
     let closed = home.cli(&["session", "close", &session]);
     assert!(closed.text().contains("to merge it: git -C"), "{closed:?}");
-    assert!(
-        home.cli(&["worktree", "prune"])
-            .text()
-            .contains("0 worktrees removed")
-    );
+    let pruned = || home.cli(&["worktree", "prune"]).text().to_owned();
+    let kept = pruned();
+    assert!(kept.starts_with(&format!("kept worktree {path}")), "{kept}");
     git(&home, &repo, &["merge", "-q", "session/s"]);
-    assert!(
-        home.cli(&["worktree", "prune"])
-            .text()
-            .contains("1 worktree removed")
-    );
+    let removed = format!("removed {path} and its branch session/s\n");
+    assert_eq!(pruned(), removed);
+    assert_eq!(pruned(), "nothing to remove or to forget\n");
     let unknown = home.cli(&["worktree", "remove", &id]);
     assert_eq!(unknown.code(), 4, "{unknown:?}");
+}
+
+#[test]
+fn one_that_its_user_has_removed_is_forgotten_with_its_branch_and_that_is_said() {
+    let home = home();
+    let repo = repository(&home, "app");
+    let worker = home.start();
+    let session = open(worker.api(), "s");
+    let one = add(worker.api(), &session, &repo);
+    fs::remove_dir_all(&one.path).expect("removed");
+    let said = home.cli(&["worktree", "prune"]);
+    let words = format!(
+        "forgot {}, whose directory was gone, and removed its branch {}\n",
+        one.path.display(),
+        one.branch
+    );
+    assert_eq!(said.text(), words);
+    assert!(!has_branch(&home, &repo, &one.branch));
+}
+
+#[test]
+fn path_and_branch_name_a_worktree_and_a_lock_is_no_loss() {
+    let home = home();
+    let repo = repository(&home, "app");
+    let other = repository(&home, "other");
+    let worker = home.start();
+    let session = open(worker.api(), "s");
+    let one = add(worker.api(), &session, &repo);
+    let path = one.path.to_str().expect("text");
+    git(&home, &repo, &["worktree", "lock", path]);
+    let removed = home.cli(&["worktree", "remove", path, "--force", "locked"]);
+    assert_eq!(
+        removed.text(),
+        format!("removed {path}\n"),
+        "nothing is lost"
+    );
+    let one = add(worker.api(), &session, &repo);
+    let two = add(worker.api(), &session, &other);
+    assert_eq!(one.branch, two.branch, "each repository has its own");
+    let refused = home.cli(&["worktree", "remove", &one.branch]);
+    assert_eq!(refused.code(), 1);
+    for id in [&one.id, &two.id] {
+        assert!(refused.stderr.contains(id.as_str()), "{refused:?}");
+    }
+    let path = two.path.to_str().expect("text");
+    home.cli(&["worktree", "remove", path]).text();
+    home.cli(&["worktree", "remove", &one.branch]).text();
+    assert!(!one.path.exists() && !two.path.exists());
+    let unknown = home.cli(&["worktree", "remove", "w1"]);
+    assert_eq!(unknown.code(), 4);
+    assert!(
+        unknown.stderr.contains("sessiond worktree list"),
+        "{unknown:?}"
+    );
 }

@@ -11,8 +11,8 @@ use super::client::{Client, part, print_json, segment};
 use super::sessions::session_name;
 use super::table::{ago, clean, print};
 use super::{CliError, Global, worktree_hook};
-use crate::words::counted;
-use crate::worktrees::{Outcome, Reason, Removed, SettledWorktree, ShownWorktree, Stage};
+use crate::words::listed;
+use crate::worktrees::{Loss, Outcome, Reason, Removed, SettledWorktree, ShownWorktree, Stage};
 
 /// `sessiond worktree`.
 #[derive(Subcommand)]
@@ -40,11 +40,11 @@ pub(super) enum WorktreeCommand {
     },
     /// Remove a worktree, with its branch if that has no commits of its own.
     Remove {
-        /// Its id.
-        id: Uuid,
+        /// Its id, its path or its branch.
+        worktree: String,
         /// What may be lost with it, separated by commas. Without it nothing is, and what would be
         /// is told.
-        #[arg(long, value_name = "LOSSES")]
+        #[arg(long, value_name = "LOSSES", value_parser = losses)]
         force: Option<String>,
     },
     /// Remove what ended sessions have left and nothing would be lost with any more; forget what is
@@ -68,7 +68,7 @@ pub(super) async fn worktree(global: &Global, command: WorktreeCommand) -> Resul
             add(global, &session, &body).await
         }
         WorktreeCommand::List { session } => list(global, session.as_deref()).await,
-        WorktreeCommand::Remove { id, force } => remove(global, id, force).await,
+        WorktreeCommand::Remove { worktree, force } => remove(global, &worktree, force).await,
         WorktreeCommand::Prune => prune(global).await,
         WorktreeCommand::Hook => worktree_hook::answer(global).await,
     }
@@ -139,9 +139,70 @@ fn is_kept(shown: &ShownWorktree) -> bool {
     shown.worktree.stage == Stage::Kept
 }
 
-async fn remove(global: &Global, id: Uuid, force: Option<String>) -> Result<(), CliError> {
-    let path = format!("/v1/worktrees/{id}");
-    let removed: Removed = Client::new(global)?
+/// Losses that are agreed to, as they were typed.
+fn losses(list: &str) -> Result<String, String> {
+    let mut words = list.split(',').map(str::trim);
+    match words.all(|word| Loss::agreed(word).is_some()) {
+        true => Ok(list.to_owned()),
+        false => Err(format!(
+            "what may be lost is named by {}",
+            Loss::agreeable()
+        )),
+    }
+}
+
+/// The worktree at a path, if it is one of ours.
+pub(super) async fn find_at(client: &Client, path: &Path) -> Result<Option<Uuid>, CliError> {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_gone| path.to_owned());
+    let at = [("path", Some(path.to_string_lossy().into_owned()))];
+    let found = shown(client, &at).await?;
+    Ok(found.first().map(|shown| shown.worktree.id))
+}
+
+async fn shown(
+    client: &Client,
+    query: &[(&str, Option<String>)],
+) -> Result<Vec<ShownWorktree>, CliError> {
+    // Each is looked at by git.
+    let answer: Value = client
+        .send_and_wait(Method::GET, "/v1/worktrees", query)
+        .await?;
+    part(&answer, "worktrees")
+}
+
+/// The worktree that is meant by an id, a path or a branch.
+async fn find(client: &Client, name: &str) -> Result<Uuid, CliError> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    let path = std::path::absolute(name).map_err(anyhow::Error::new)?;
+    if let Some(id) = find_at(client, &path).await? {
+        return Ok(id);
+    }
+    let all = shown(client, &[]).await?;
+    let of_branch = all.iter().filter(|shown| shown.worktree.branch == name);
+    let ids: Vec<Uuid> = of_branch.map(|shown| shown.worktree.id).collect();
+    match ids[..] {
+        [id] => Ok(id),
+        [] => Err(CliError::Refused {
+            code: "unknown_worktree".to_owned(),
+            message: format!(
+                "no worktree has the id, path or branch {name}; list them with: \
+                 sessiond worktree list"
+            ),
+        }),
+        // Each repository has branches of its own.
+        [..] => {
+            let ids = listed(&ids, ids.len());
+            Err(anyhow::anyhow!("find the worktree {name}: {ids} have this branch").into())
+        }
+    }
+}
+
+async fn remove(global: &Global, name: &str, force: Option<String>) -> Result<(), CliError> {
+    let client = Client::new(global)?;
+    let path = format!("/v1/worktrees/{}", find(&client, name).await?);
+    let removed: Removed = client
         .send_and_wait(Method::DELETE, &path, &[("force", force)])
         .await?;
     if global.json {
@@ -162,12 +223,29 @@ async fn prune(global: &Global) -> Result<(), CliError> {
         return print_json(&answer);
     }
     let settled: Vec<SettledWorktree> = part(&answer, "worktrees")?;
-    let removed = settled
-        .iter()
-        .filter(|settled| settled.outcome == Outcome::Removed);
-    println!("{} removed", counted(removed.count() as u64, "worktree"));
+    if settled.is_empty() {
+        println!("nothing to remove or to forget");
+    }
+    for removed in &settled {
+        if removed.outcome == Outcome::Removed {
+            println!("{}", clean(&gone(removed)));
+        }
+    }
     print_kept(&settled);
     Ok(())
+}
+
+/// What was done with one that is gone.
+fn gone(removed: &SettledWorktree) -> String {
+    let (path, branch) = (removed.path.display(), &removed.branch);
+    match (removed.was_missing, removed.is_branch_deleted) {
+        (false, true) => format!("removed {path} and its branch {branch}"),
+        (false, false) => format!("removed {path}"),
+        (true, true) => {
+            format!("forgot {path}, whose directory was gone, and removed its branch {branch}")
+        }
+        (true, false) => format!("forgot {path}, whose directory was gone"),
+    }
 }
 
 /// Says of each worktree that was kept where it is, why, and what can be done with it.

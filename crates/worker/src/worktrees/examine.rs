@@ -41,6 +41,11 @@ pub(super) struct Examined {
 }
 
 impl Examined {
+    /// Where the branch is that goes with it.
+    pub(super) fn own_branch(&self) -> Option<&str> {
+        self.tip.as_deref().filter(|_| !self.branch_is_elsewhere)
+    }
+
     pub(super) fn state(&self, stage: Stage) -> State {
         let has = |loss: Loss| self.reasons.iter().any(|reason| reason.code == loss);
         if has(Loss::Unknown) {

@@ -160,6 +160,11 @@ impl Loss {
         all.find(|loss| *loss != Self::Unknown && loss.as_str() == word)
     }
 
+    /// Whether something goes with the worktree; otherwise somebody has only said that it is his.
+    pub(super) fn is_lost(self) -> bool {
+        !matches!(self, Self::Locked | Self::Moved)
+    }
+
     /// Every word of which a loss can be agreed to, for messages.
     pub fn agreeable() -> String {
         let words = Self::ALL.map(Self::as_str);
@@ -191,6 +196,13 @@ pub struct SettledWorktree {
     pub branch: String,
     /// What became of it.
     pub outcome: Outcome,
+    /// Whether its directory was gone before.
+    #[serde(default)]
+    pub was_missing: bool,
+    /// Whether its branch was deleted with it: one that is checked out elsewhere, or that somebody
+    /// has deleted, is not.
+    #[serde(default)]
+    pub is_branch_deleted: bool,
     /// Why it was kept.
     pub reasons: Vec<Reason>,
     /// The commands that bring its work into the repository, for a shell; `null` when removed.

@@ -125,11 +125,12 @@ impl Worktrees {
                 command,
             });
         }
+        let lost = reasons.into_iter();
         Ok(Removed {
             id,
             path: worktree.path,
             branch: worktree.branch,
-            lost: reasons,
+            lost: lost.filter(|reason| reason.code.is_lost()).collect(),
         })
     }
 }
@@ -197,9 +198,7 @@ impl Inner {
             self.git.run(call, args).await?;
             self.rehearse("worktree_gone");
         }
-        if let Some(tip) = &found.tip
-            && !found.branch_is_elsewhere
-        {
+        if let Some(tip) = found.own_branch() {
             repository::delete_branch(&self.git, call, &worktree.branch, tip).await?;
         }
         Ok(())

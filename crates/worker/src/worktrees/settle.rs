@@ -119,7 +119,11 @@ impl Inner {
             return self.keep(worktree, found.reasons).await;
         }
         match self.remove(&worktree, &found, deadline).await? {
-            Ok(()) => Ok(removed(&worktree)),
+            Ok(()) => Ok(SettledWorktree {
+                was_missing: !found.is_here,
+                is_branch_deleted: found.own_branch().is_some(),
+                ..removed(&worktree)
+            }),
             Err(reason) => self.keep(worktree, vec![reason]).await,
         }
     }
@@ -161,6 +165,8 @@ fn removed(worktree: &Worktree) -> SettledWorktree {
         path: worktree.path.clone(),
         branch: worktree.branch.clone(),
         outcome: Outcome::Removed,
+        was_missing: false,
+        is_branch_deleted: false,
         reasons: Vec::new(),
         how_to_merge: None,
         how_to_discard: None,
