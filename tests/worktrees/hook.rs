@@ -1,6 +1,7 @@
 //! Claude Code's WorktreeCreate and WorktreeRemove.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -96,4 +97,27 @@ fn hook_that_cannot_answer_fails_with_words_and_prints_no_path() {
     let refused = launch::run(&mut inside, create(&repo).to_string().as_bytes(), LIMIT);
     assert_eq!(refused.code(), 1, "{refused:?}");
     assert!(list(worker.api()).is_empty());
+}
+
+#[test]
+fn hook_tells_by_its_exit_code_that_no_worker_can_be_started_and_once_why() {
+    let check = |home: &Home, words: &str| {
+        let failed = hook(home, &create(&dir_of(home)));
+        assert_eq!(failed.code(), 3, "{failed:?}");
+        assert!(failed.stdout.is_empty(), "{failed:?}");
+        assert_eq!(failed.stderr.matches(words).count(), 1, "{failed:?}");
+    };
+    let home = home();
+    let root = home.layout().root();
+    fs::create_dir_all(root).expect("a home");
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("its mode");
+    check(&home, "chmod 700");
+    fs::set_permissions(root, fs::Permissions::from_mode(0o700)).expect("its mode");
+    home.write_config("[session\n");
+    check(&home, "config.toml");
+    home.write_config("");
+    fs::remove_dir_all(root).expect("ours");
+    fs::write(root, "no directory").expect("a file");
+    check(&home, "is not a directory");
+    fs::remove_file(root).expect("ours");
 }

@@ -169,10 +169,10 @@ pub(super) async fn start_quietly(global: &Global) -> Result<&'static str, CliEr
     if client.get_text("/readyz").await.is_ok() {
         return Ok("already running");
     }
-    // A configuration or a home that cannot be used is best told here: the worker, once detached,
-    // has nobody to tell.
-    let config = global.config()?;
+    // A home or a configuration that cannot be used is best told here: the worker, once detached,
+    // has nobody to tell. The home first, since the configuration lies in it.
     home::prepare(&global.layout).map_err(anyhow::Error::new)?;
+    let config = global.config()?;
     let shutdown = Duration::from_millis(config.session.shutdown_deadline_ms);
     let stopped_at = Instant::now() + shutdown + STOP_SLACK;
     loop {
@@ -221,7 +221,8 @@ async fn come_up(layout: &Layout, client: &Client) -> Result<bool, CliError> {
         }
         match Occupant::look(layout) {
             None => {
-                let why = "the worker ended at once; see why with: sessiond run";
+                let at_once = || "the worker ended at once; see why with: sessiond run".to_owned();
+                let why = home::problem(layout).unwrap_or_else(at_once);
                 return Err(anyhow::anyhow!(why).into());
             }
             Some(occupant) if occupant.phase == Phase::Stopping => return Ok(false),

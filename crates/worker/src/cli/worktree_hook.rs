@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use sessiond_supervisor::Tag;
 
 use super::client::{Client, part, segment};
+use super::worktree::find_at;
 use super::{CliError, Global, worker};
+use crate::errors::chain;
 use crate::wire::environment::TAG;
-use crate::worktrees::{Removed, ShownWorktree};
+use crate::worktrees::Removed;
 
 /// Bytes of an event that are read: it names a session and two paths.
 const INPUT_MAX_BYTES: u64 = 1 << 20;
@@ -35,7 +37,7 @@ struct Event {
 
 pub(super) async fn answer(global: &Global) -> Result<(), CliError> {
     let event = read()?;
-    match event.hook_event_name.as_str() {
+    let answered = match event.hook_event_name.as_str() {
         "WorktreeCreate" => create(global, event).await,
         "WorktreeRemove" => remove(global, event).await,
         other => {
@@ -43,7 +45,12 @@ pub(super) async fn answer(global: &Global) -> Result<(), CliError> {
             let hint = "it answers WorktreeCreate and WorktreeRemove";
             Err(anyhow::anyhow!("answer the hook {other:?}: {hint}").into())
         }
-    }
+    };
+    // The agent has typed nothing: whatever the worker refuses has failed.
+    answered.map_err(|error| match error {
+        CliError::Refused { message, .. } => anyhow::anyhow!(message).into(),
+        error => error,
+    })
 }
 
 fn read() -> Result<Event, CliError> {
@@ -64,8 +71,7 @@ async fn create(global: &Global, event: Event) -> Result<(), CliError> {
     let session = required("session_id", event.session_id)?;
     let cwd = required("cwd", event.cwd)?;
     refuse_own_tree(global)?;
-    worker::start_quietly(global).await?;
-    let client = Client::new(global)?;
+    let client = started(global).await?;
     let words = "waiting for the worker";
     let body = json!({ "agent": AGENT, "key": session, "cwd": cwd });
     let opened: Value = client.post_and_wait("/v1/sessions", &body, words).await?;
@@ -83,22 +89,24 @@ async fn create(global: &Global, event: Event) -> Result<(), CliError> {
 async fn remove(global: &Global, event: Event) -> Result<(), CliError> {
     let wanted = required("worktree_path", event.worktree_path)?;
     refuse_own_tree(global)?;
-    worker::start_quietly(global).await?;
-    let client = Client::new(global)?;
-    let wanted = Path::new(&wanted);
-    let wanted = std::fs::canonicalize(wanted).unwrap_or_else(|_| wanted.to_owned());
-    let at = [("path", Some(wanted.to_string_lossy().into_owned()))];
-    let answer: Value = client
-        .send_and_wait(Method::GET, "/v1/worktrees", &at)
-        .await?;
-    let worktrees: Vec<ShownWorktree> = part(&answer, "worktrees")?;
-    let Some(found) = worktrees.first() else {
+    let client = started(global).await?;
+    let Some(id) = find_at(&client, Path::new(&wanted)).await? else {
         // None of ours, or gone already: whoever made it removes it.
         return Ok(());
     };
-    let path = format!("/v1/worktrees/{}", found.worktree.id);
+    let path = format!("/v1/worktrees/{id}");
     let _removed: Removed = client.send_and_wait(Method::DELETE, &path, &[]).await?;
     Ok(())
+}
+
+/// A worker that runs, started if need be. That none can be is told by an exit code of its own.
+async fn started(global: &Global) -> Result<Client, CliError> {
+    let started = worker::start_quietly(global).await;
+    started.map_err(|error| match error {
+        CliError::Other(error) => CliError::Unfit(chain(error.as_ref())),
+        error => error,
+    })?;
+    Client::new(global)
 }
 
 fn required(field: &str, value: Option<String>) -> Result<String, CliError> {
