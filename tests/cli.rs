@@ -565,6 +565,9 @@ fn config_check_looks_for_the_programs_and_at_the_home() {
     home.set("generator.command", "/no/such/notes");
     refused(&home, &["generator.command: /no/such/notes is not there"]);
     home.set("generator.command", "");
+    home.set("worktrees.git", "/no/such/git");
+    refused(&home, &["worktrees.git: /no/such/git is not there"]);
+    home.unset("worktrees.git");
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::create_dir_all(home.layout().root()).expect("a home");
     std::fs::set_permissions(home.layout().root(), open).expect("a mode");

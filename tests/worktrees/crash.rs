@@ -217,6 +217,11 @@ fn without_git_everything_is_kept_and_the_doctor_says_so() {
         words.contains("no-git") && words.contains("worktrees.git"),
         "{words}"
     );
+    assert_eq!(
+        words.matches("No such file").count(),
+        1,
+        "said once: {words}"
+    );
     let report = api.close(&session, "");
     assert_eq!(report.worktrees[0].outcome, Outcome::Kept);
     assert_eq!(codes(&report.worktrees[0]), [Loss::Unknown]);

@@ -344,10 +344,16 @@ fn config(global: &Global, command: &ConfigCommand) -> Result<(), CliError> {
         ConfigCommand::Check => {
             let config = global.config()?;
             let programs = config.generator.programs();
-            let missing: Vec<String> = programs
+            let mut missing: Vec<String> = programs
                 .iter()
                 .filter_map(|(value, program)| Some(format!("{value}: {}", program.missing()?)))
                 .collect();
+            // Nobody needs worktrees who has not named a git of his own.
+            if config.worktrees.git != Config::default().worktrees.git
+                && let Some(problem) = config.worktrees.git_problem()
+            {
+                missing.push(format!("worktrees.git: {problem}"));
+            }
             if !missing.is_empty() {
                 let file = global.layout.config_file().display();
                 let missing = missing.join("; ");

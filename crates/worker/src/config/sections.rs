@@ -1,6 +1,12 @@
 //! The sections whose values are used as they stand; what each is for says `default-config.toml`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use sessiond_supervisor::ProcessLimits;
+
+use super::command::Program;
+use crate::wire::environment::WORKER_PATH;
 
 /// `[http]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -112,6 +118,24 @@ pub struct Worktrees {
     pub git_timeout_ms: u64,
     /// Longest settling of a session's worktrees.
     pub settle_timeout_ms: u64,
+}
+
+impl Worktrees {
+    /// Why git cannot be run just now, looked for as it is started.
+    pub fn git_problem(&self) -> Option<String> {
+        let program = Program {
+            name: "git".to_owned(),
+            words: vec![self.git.clone()],
+            env: BTreeMap::new(),
+            limits: ProcessLimits::default(),
+        };
+        let problem = program.missing()?;
+        Some(match program.is_looked_up() {
+            // Its PATH cannot be set, as a generator's can.
+            true => format!("no {} that may be run is in {WORKER_PATH}", self.git),
+            false => problem,
+        })
+    }
 }
 
 /// `[clients]`.

@@ -54,9 +54,7 @@ const INHERITED: [&str; 5] = ["HOME", "USER", "LOGNAME", "XDG_CONFIG_HOME", "TMP
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     /// It is not there, or may not be run.
-    #[error(
-        "run {program}: {source}; install git (2.36 or newer), or set worktrees.git to its path"
-    )]
+    #[error("run {program} (install git 2.36 or newer, or set worktrees.git to its path)")]
     Missing {
         /// What was looked for.
         program: String,

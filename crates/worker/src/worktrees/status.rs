@@ -8,7 +8,6 @@ use super::Worktrees;
 use super::place::Found;
 use super::record::Stage;
 use super::take_over::TakenOverWorktree;
-use crate::config::Program;
 use crate::state::StateError;
 
 /// Directories that are named in a report.
@@ -54,7 +53,7 @@ impl Worktrees {
         let inner = &*self.inner;
         let mut report = WorktreesReport {
             root: inner.root.path().to_owned(),
-            git_problem: git_problem(&inner.settings.worktrees.git),
+            git_problem: inner.settings.worktrees.git_problem(),
             taken_over: self.taken_over().map(<[_]>::to_vec),
             ..WorktreesReport::default()
         };
@@ -74,15 +73,4 @@ impl Worktrees {
         }
         Ok(report)
     }
-}
-
-/// Why git cannot be run, looked for as it is started.
-fn git_problem(git: &str) -> Option<String> {
-    let program = Program {
-        name: "git".to_owned(),
-        words: vec![git.to_owned()],
-        env: std::collections::BTreeMap::new(),
-        limits: sessiond_supervisor::ProcessLimits::default(),
-    };
-    program.missing()
 }

@@ -18,10 +18,15 @@ pub(super) fn judge(report: &Report, findings: &mut Vec<Finding>) {
         findings.push(finding(
             Level::Degraded,
             "git_missing",
-            format!(
-                "{} cannot be looked after, and stays when its session ends: {problem}",
-                counted(worktrees.count(), "worktree")
-            ),
+            match worktrees.count() {
+                1 => format!(
+                    "1 worktree cannot be looked after, and stays when its session ends: {problem}"
+                ),
+                count => format!(
+                    "{count} worktrees cannot be looked after, and stay when their sessions end: \
+                     {problem}"
+                ),
+            },
             "install git (2.36 or newer), or set worktrees.git to its path, and restart the worker",
         ));
     }
