@@ -81,7 +81,7 @@ fn worker_after_one_that_died_says_what_became_of_what_was_left() {
     );
     assert_eq!(found.claims_pending, 1);
     let text = home.cli(&["doctor"]);
-    let line = "(died): 1 message in work given back; 0 cleaned, 0 preserved";
+    let line = "(died): 1 message in work given back; 0 cleaned, 0 kept";
     assert!(text.text().contains(line), "{text:?}");
 }
 

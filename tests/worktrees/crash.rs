@@ -71,7 +71,35 @@ fn worktrees_of_sessions_that_the_queue_has_lost_stay() {
     // Its agent may be at work in it.
     assert!(added.path.is_dir(), "{taken:?}");
     assert_eq!(taken[0].outcome, TakenOver::Preserved, "{taken:?}");
+    let said = home.cli(&["doctor"]).stdout;
+    let said = String::from_utf8_lossy(&said);
+    let words = format!(
+        "kept worktree {}: its session is not known",
+        added.path.display()
+    );
+    assert!(said.contains(&words), "{said}");
     assert_eq!(list(worker.api()).len(), 1);
+}
+
+#[test]
+fn worktree_that_was_kept_before_is_no_news_of_a_start() {
+    let home = home();
+    let repo = repository(&home, "app");
+    let worker = home.start();
+    let session = open(worker.api(), "s");
+    let one = add(worker.api(), &session, &repo);
+    fs::write(one.path.join("work"), "somebody's").expect("written");
+    worker.api().close(&session, "");
+    worker.stop();
+    let worker = home.start();
+    let taken = wait_until("the start has looked at it", LIMIT, || {
+        let report = worker.api().doctor().worktrees;
+        report.and_then(|found| found.taken_over).ok_or("not yet")
+    });
+    assert_eq!(taken, []);
+    assert!(one.path.join("work").exists());
+    let said = home.cli(&["doctor"]);
+    assert!(!said.text().contains("took over"), "{said:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::doctor::{Listening, Problems, Report, SessionReport, Verdict, examine_files};
 use crate::errors::chain;
 use crate::occupant::{Occupant, Phase};
-use crate::takeover::{Item, ItemOutcome, Predecessor, PredecessorEnd, TakeOverReport};
+use crate::takeover::{Item, ItemKind, ItemOutcome, Predecessor, PredecessorEnd, TakeOverReport};
 use crate::words::counted;
 
 pub(super) async fn doctor(global: &Global, deep: bool) -> Result<ExitCode, CliError> {
@@ -269,13 +269,27 @@ fn show_takeover(takeover: &TakeOverReport) {
     let preserved = |item: &&Item| item.outcome == ItemOutcome::PreservedWithWarning;
     let kept = takeover.items.iter().filter(preserved).count();
     println!(
-        "took over from {from}: {} in work given back; {} cleaned, {kept} preserved",
+        "took over from {from}: {} in work given back; {} cleaned, {kept} kept",
         counted(takeover.claims_pending + takeover.claims_dead, "message"),
         takeover.items.len() - kept,
     );
     for item in takeover.items.iter().filter(preserved) {
-        let (id, warning) = (clean(&item.id), item.warning.as_deref().unwrap_or_default());
-        println!("  preserved {:?} {id} {}", item.kind, clean(warning));
+        println!("  {}", clean(&left(item)));
+    }
+}
+
+/// One thing that a start has found and left as it was, and where more is said of it.
+fn left(item: &Item) -> String {
+    let (what, hint) = match item.kind {
+        ItemKind::Session => ("session", ""),
+        ItemKind::Process => ("process", ""),
+        ItemKind::Worktree => ("worktree", "; see: sessiond worktree list"),
+        ItemKind::Record => ("record", ""),
+    };
+    let warning = item.warning.as_deref().unwrap_or_default();
+    match item.id.as_str() {
+        "" => format!("kept {what}: {warning}{hint}"),
+        id => format!("kept {what} {id}: {warning}{hint}"),
     }
 }
 

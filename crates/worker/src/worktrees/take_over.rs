@@ -93,8 +93,11 @@ impl Inner {
         if row.stage == Stage::Intended {
             return Ok(Some(self.resolve(row).await?));
         }
+        let was_kept = row.stage == Stage::Kept;
         let settled = self.settle_one(row, self.settle_deadline()).await?;
-        Ok(settled.map(of_settled))
+        // That one stays which stayed before is no decision of this start's.
+        let is_news = |settled: &SettledWorktree| !was_kept || settled.outcome != Outcome::Kept;
+        Ok(settled.filter(is_news).map(of_settled))
     }
 
     /// Finishes or clears an intent that a crash cut off.
