@@ -77,6 +77,11 @@ fn bearer_of_the_token_is_served() {
     let host = format!("localhost:{}", tcp.port);
     let ours = [auth, ("origin", origin.as_str()), ("host", host.as_str())];
     tcp.send("GET", "/v1/status", &ours, None).json::<Value>();
+    for scheme in ["bearer", "BEARER"] {
+        let credentials = format!("{scheme} {}", tcp.token);
+        let auth = ("authorization", credentials.as_str());
+        tcp.send("GET", "/v1/status", &[auth], None).json::<Value>();
+    }
 }
 
 #[test]

@@ -80,15 +80,22 @@ impl Guard {
         if self.side == Side::Unix && !headers.contains_key(header::AUTHORIZATION) {
             return Ok(Caller::Owner);
         }
-        let bearer = text(headers, header::AUTHORIZATION);
-        let bearer = bearer.and_then(|text| text.strip_prefix("Bearer "));
-        let token = TokenHash::of(bearer.ok_or(Refusal::NoToken)?);
+        let credentials = text(headers, header::AUTHORIZATION);
+        let token = credentials.and_then(bearer).ok_or(Refusal::NoToken)?;
+        let token = TokenHash::of(token);
         if self.owner.is(&token) {
             return Ok(Caller::Owner);
         }
         let scope = self.api.clients.resolve(&token);
         scope.map(Caller::Client).ok_or(Refusal::UnknownToken)
     }
+}
+
+/// The token of credentials, whose scheme may be written in any case (RFC 9110, 11.1).
+fn bearer(credentials: &str) -> Option<&str> {
+    let (scheme, token) = credentials.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| token.trim_start_matches(' '))
 }
 
 /// Why a request is not handled.
