@@ -75,9 +75,17 @@ fn session_is_opened_found_changed_counted_and_removed() {
     stage
         .open(json!({ "kind": "registered" }))
         .error(400, "invalid_field");
-    stage
-        .open(json!({ "name": "x".repeat(300) }))
-        .error(400, "invalid_field");
+    for name in ["x".repeat(300), "a\u{1b}[2J".to_owned()] {
+        let error = stage
+            .open(json!({ "name": name }))
+            .error(400, "invalid_field");
+        assert_eq!(error["details"]["field"], "name");
+    }
+    for limit in ["0", "1001"] {
+        let target = format!("/v1/clients?limit={limit}");
+        let error = api.call("GET", &target).error(400, "invalid_field");
+        assert_eq!(error["details"]["field"], "limit");
+    }
 }
 
 #[test]
@@ -91,6 +99,10 @@ fn session_lasts_while_it_is_touched() {
         text(&opened["id"])
     });
     let touch = format!("/v1/clients/{kept}/touch");
+    let api = stage.worker.api();
+    api.call_with("POST", &touch, &json!({ "ttl_ms": 1 }))
+        .error(400, "invalid_json");
+    api.call_with("POST", &touch, &json!({})).json::<Value>();
     wait_until("the other one is gone", LIMIT, || {
         stage.worker.api().call("POST", &touch).json::<Value>();
         let status = stage

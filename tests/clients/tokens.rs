@@ -98,6 +98,11 @@ fn bad_registrations_are_refused_and_nothing_is_stored() {
     field(json!({ "display_name": "" }), "display_name");
     field(json!({ "display_name": "x".repeat(257) }), "display_name");
     field(json!({ "role": "x".repeat(65) }), "role");
+    for rules in ["a\u{1b}[2J", "a\nb", "a\u{9b}b"] {
+        field(json!({ "display_name": rules }), "display_name");
+        field(json!({ "role": rules }), "role");
+        field(json!({ "groups": ["g", rules] }), "groups");
+    }
     field(json!({ "cwd": "x".repeat(4_097) }), "cwd");
     field(json!({ "groups": vec!["g"; 33] }), "groups");
     field(

@@ -42,6 +42,20 @@ fn registration_and_end_are_told_without_the_token() {
 }
 
 #[test]
+fn people_are_told_whose_session_a_client_has_by_its_name() {
+    let stage = Stage::start(Home::new());
+    let session = stage.session("s", None);
+    let registered = stage.register(json!({ "session": session }));
+    assert_eq!(registered["client"]["session_name"], "generic:s");
+    let id = text(&registered["client"]["id"]);
+    for args in [&["clients"][..], &["client", "show", &id]] {
+        let shown = stage.home.cli(args);
+        assert!(shown.text().contains("generic:s"), "{shown:?}");
+        assert!(!shown.text().contains(&session), "{shown:?}");
+    }
+}
+
+#[test]
 fn client_is_told_of_its_project_until_its_token_is_revoked() {
     let stage = Stage::start(Home::new());
     let session = stage.session("own", Some("/p"));

@@ -8,7 +8,8 @@ use super::client::{ask, part, print_json};
 use super::pages::list_limit;
 use super::table::{ago, clock_time, or_dash, print, print_pairs, short};
 use super::{CliError, Global};
-use crate::clients::{Client, ClientId, ClientsReport, Counts};
+use crate::clients::{ClientId, ClientsReport, Counts};
+use crate::http::ShownClient;
 
 /// Filters of the listing.
 #[derive(Args)]
@@ -75,14 +76,15 @@ pub(super) async fn clients(global: &Global, args: ClientsArgs) -> Result<(), Cl
     if global.json {
         return print_json(&answer);
     }
-    let clients: Vec<Client> = part(&answer, "clients")?;
-    let rows = clients.iter().map(|client| {
+    let clients: Vec<ShownClient> = part(&answer, "clients")?;
+    let rows = clients.iter().map(|shown| {
+        let client = &shown.client;
         vec![
             client.id.to_string(),
             client.kind.as_str().to_owned(),
             short(&client.name, 32),
             or_dash(client.pid),
-            or_dash(client.session),
+            session(shown),
             format!("{} ago", ago(client.touched_at)),
             clock_time(client.expires_at),
         ]
@@ -105,14 +107,16 @@ pub(super) async fn client(global: &Global, command: ClientCommand) -> Result<()
             if global.json {
                 return print_json(&shown);
             }
-            let client: Client = serde_json::from_value(shown).map_err(anyhow::Error::new)?;
+            let shown: ShownClient = serde_json::from_value(shown).map_err(anyhow::Error::new)?;
+            let session = session(&shown);
+            let client = shown.client;
             print_pairs(&[
                 ("client", client.id.to_string()),
                 ("kind", client.kind.as_str().to_owned()),
                 ("name", client.name),
                 ("version", or_dash(client.version)),
                 ("pid", or_dash(client.pid)),
-                ("session", or_dash(client.session)),
+                ("session", session),
                 ("project", or_dash(client.project)),
                 ("cwd", or_dash(client.cwd)),
                 ("role", or_dash(client.role)),
@@ -132,6 +136,12 @@ pub(super) async fn client(global: &Global, command: ClientCommand) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The session of a client, as other tables name it; by its id when it is purged.
+fn session(shown: &ShownClient) -> String {
+    let id = || or_dash(shown.client.session);
+    shown.session_name.clone().unwrap_or_else(id)
 }
 
 fn path(client: ClientId) -> String {

@@ -35,17 +35,23 @@ pub struct InvalidField {
 }
 
 impl About {
-    /// Finds the first field that is over its limit. The metadata is checked once it is merged.
+    /// Finds the first field that is over its limit, or would rule the terminal it is shown in. The metadata is checked once it is merged.
     pub(super) fn check(&self) -> Result<(), InvalidField> {
         let texts = [
             ("version", self.version.as_deref(), WORD_MAX_BYTES),
-            ("cwd", self.cwd.as_deref(), PATH_MAX_BYTES),
-            ("project", self.project.as_deref(), PATH_MAX_BYTES),
             ("role", self.role.as_deref(), WORD_MAX_BYTES),
         ];
-        at_most("name", &self.name, NAME_MAX_BYTES)?;
+        // What a path is made of is its file system's business.
+        let paths = [
+            ("cwd", self.cwd.as_deref()),
+            ("project", self.project.as_deref()),
+        ];
+        plain("name", &self.name, NAME_MAX_BYTES)?;
         for (field, text, limit) in texts {
-            at_most(field, text.unwrap_or_default(), limit)?;
+            plain(field, text.unwrap_or_default(), limit)?;
+        }
+        for (field, path) in paths {
+            at_most(field, path.unwrap_or_default(), PATH_MAX_BYTES)?;
         }
         if self.groups.len() > GROUPS_MAX {
             let problem = format!(
@@ -55,7 +61,7 @@ impl About {
             return Err(invalid("groups", problem));
         }
         for group in &self.groups {
-            at_most("groups", group, WORD_MAX_BYTES)?;
+            plain("groups", group, WORD_MAX_BYTES)?;
         }
         Ok(())
     }
@@ -85,6 +91,15 @@ pub(super) fn at_most(field: &'static str, text: &str, limit: usize) -> Result<(
         return Err(invalid(field, problem));
     }
     Ok(())
+}
+
+/// A text for people, of one line.
+fn plain(field: &'static str, text: &str, limit: usize) -> Result<(), InvalidField> {
+    at_most(field, text, limit)?;
+    match text.chars().any(char::is_control) {
+        true => Err(invalid(field, "must not have control characters")),
+        false => Ok(()),
+    }
 }
 
 pub(super) fn invalid(field: &'static str, problem: impl Into<String>) -> InvalidField {

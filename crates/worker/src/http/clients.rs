@@ -1,4 +1,9 @@
 //! `/v1/clients`: register, open, list, show, touch, merge metadata, remove.
+//!
+//! `shown` is how a client is answered, `refusals` what is answered instead.
+
+mod refusals;
+mod shown;
 
 use std::sync::Arc;
 
@@ -12,17 +17,17 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::caller::Caller;
-use super::extract::{Body, Params, find_session_of, path_of};
+use super::extract::{Body, NoBody, Params, find_session_of, limit, path_of};
 #[cfg(test)]
 use super::openapi::refusals::{
     ClientRefused, ClientsFull, InvalidRequest, UnknownClient, UnknownSession,
 };
 use super::{Api, ApiError};
-use crate::clients::{
-    About, ChangeError, Client, ClientId, Filter, InvalidField, Kind, OpenError, Opening,
-    RegisterError, Registration, RemoveError, Token,
-};
-use crate::errors::chain;
+use crate::clients::limits::{LIST_DEFAULT, LIST_MAX};
+use crate::clients::{About, ClientId, Filter, Kind, Opening, Registration, Token};
+
+use self::refusals::unknown;
+pub use self::shown::ShownClient;
 
 /// A client named in the path by its id.
 pub(super) struct ClientPath(ClientId);
@@ -50,15 +55,25 @@ pub(super) struct RegisterBody {
     #[cfg_attr(test, schema(minimum = 2, maximum = 2147483647))]
     pid: Option<u32>,
     /// What it is called.
-    #[cfg_attr(test, schema(min_length = 1, max_length = 256))]
+    #[cfg_attr(
+        test,
+        schema(
+            min_length = 1,
+            max_length = 256,
+            pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
+        )
+    )]
     display_name: String,
     /// Where it works; without a session its project is found from there.
     #[cfg_attr(test, schema(max_length = 4096))]
     cwd: Option<String>,
     /// What it is there for, in a word of its own.
-    #[cfg_attr(test, schema(max_length = 64))]
+    #[cfg_attr(
+        test,
+        schema(max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")
+    )]
     role: Option<String>,
-    /// What it belongs to, each at most 64 bytes.
+    /// What it belongs to, each at most 64 bytes without control characters.
     #[serde(default)]
     #[cfg_attr(test, schema(max_items = 32))]
     groups: Vec<String>,
@@ -81,7 +96,7 @@ pub(super) struct RegisterBody {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ClientRegistered))]
 pub(super) struct RegisteredShown {
-    client: Client,
+    client: ShownClient,
     /// Its token, shown this once; `null` when it is the caller's own.
     #[serde(serialize_with = "exposed")]
     #[cfg_attr(test, schema(value_type = Option<String>, format = Password, required))]
@@ -133,7 +148,7 @@ pub(super) async fn register(
     };
     let registered = api.clients.register(registration).await?;
     let shown = RegisteredShown {
-        client: registered.client,
+        client: shown::show(&api, registered.client).await,
         token: (!is_own).then_some(registered.token),
         replaced: registered.replaced,
     };
@@ -153,10 +168,16 @@ pub(super) struct OpenBody {
     kind: Option<Kind>,
     /// What it is called; of one that is open, empty leaves it as it is.
     #[serde(default)]
-    #[cfg_attr(test, schema(max_length = 256))]
+    #[cfg_attr(
+        test,
+        schema(max_length = 256, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")
+    )]
     name: String,
     /// Its version.
-    #[cfg_attr(test, schema(max_length = 64))]
+    #[cfg_attr(
+        test,
+        schema(max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")
+    )]
     version: Option<String>,
     /// Where it works.
     #[cfg_attr(test, schema(max_length = 4096))]
@@ -186,8 +207,8 @@ enum SessionKind {
     post, path = "/v1/clients", tag = "clients",
     request_body(content = OpenBody),
     responses(
-        (status = 200, description = "It was open.", body = Client),
-        (status = 201, description = "It is new.", body = Client),
+        (status = 200, description = "It was open.", body = ShownClient),
+        (status = 201, description = "It is new.", body = ShownClient),
         (status = 400, response = InvalidRequest),
         (status = 409, response = ClientRefused),
         (status = 429, response = ClientsFull),
@@ -196,7 +217,7 @@ enum SessionKind {
 pub(super) async fn open(
     State(api): State<Arc<Api>>,
     Body(body): Body<OpenBody>,
-) -> Result<(StatusCode, Json<Client>), ApiError> {
+) -> Result<(StatusCode, Json<ShownClient>), ApiError> {
     let kind = body.kind.unwrap_or(Kind::Http);
     if kind == Kind::Registered {
         let problem = "must be http or mcp; processes register at /v1/clients/register";
@@ -219,7 +240,7 @@ pub(super) async fn open(
     } else {
         StatusCode::OK
     };
-    Ok((status, Json(opened.client)))
+    Ok((status, Json(shown::show(&api, opened.client).await)))
 }
 
 /// Query of `GET /v1/clients`.
@@ -237,10 +258,9 @@ pub(super) struct ListParams {
     project: Option<String>,
     /// Only those behind this one, by id.
     after: Option<ClientId>,
-    /// At most so many, up to 1000; 0: 100.
-    #[serde(default)]
-    #[cfg_attr(test, param(maximum = 4294967295u32))]
-    limit: u32,
+    /// At most so many; 100 unless it is named.
+    #[cfg_attr(test, param(minimum = 1, maximum = 1000))]
+    limit: Option<u32>,
 }
 
 /// Answer of `GET /v1/clients`.
@@ -248,7 +268,7 @@ pub(super) struct ListParams {
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct ClientList {
     /// By id.
-    clients: Vec<Client>,
+    clients: Vec<ShownClient>,
     /// How many are wanted in all, on other pages too.
     count: usize,
 }
@@ -272,9 +292,10 @@ pub(super) async fn list(
         session: find_session_of(&api, params.session.as_deref()).await?,
         project: params.project,
         after: params.after,
-        limit: params.limit as usize,
+        limit: limit(params.limit, LIST_DEFAULT as u32, LIST_MAX as u32)? as usize,
     };
     let (clients, count) = api.clients.list(&filter);
+    let clients = shown::show_all(&api, clients).await;
     Ok(Json(ClientList { clients, count }))
 }
 
@@ -308,6 +329,7 @@ pub(super) struct ClientsCleared {
 pub(super) async fn clear(
     State(api): State<Arc<Api>>,
     Params(params): Params<ClearParams>,
+    _: NoBody,
 ) -> Result<Json<ClientsCleared>, ApiError> {
     let removed = api.clients.clear(params.kind).await?;
     Ok(Json(ClientsCleared { removed }))
@@ -319,7 +341,7 @@ pub(super) async fn clear(
 pub(super) struct Me {
     caller: CallerKind,
     /// `null` for the owner.
-    client: Option<Client>,
+    client: Option<ShownClient>,
 }
 
 /// What a caller is.
@@ -345,6 +367,10 @@ pub(super) async fn me(State(api): State<Arc<Api>>, caller: Caller) -> Json<Me> 
         Caller::Owner => (CallerKind::Owner, None),
         Caller::Client(scope) => (CallerKind::Client, api.clients.get(scope.client)),
     };
+    let client = match client {
+        Some(client) => Some(shown::show(&api, client).await),
+        None => None,
+    };
     Json(Me { caller, client })
 }
 
@@ -353,7 +379,7 @@ pub(super) async fn me(State(api): State<Arc<Api>>, caller: Caller) -> Json<Me> 
     get, path = "/v1/clients/{client}", tag = "clients",
     params(("client" = ClientId, Path, description = "A client's id")),
     responses(
-        (status = 200, description = "The client.", body = Client),
+        (status = 200, description = "The client.", body = ShownClient),
         (status = 400, response = InvalidRequest),
         (status = 404, response = UnknownClient),
     ),
@@ -361,9 +387,9 @@ pub(super) async fn me(State(api): State<Arc<Api>>, caller: Caller) -> Json<Me> 
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     ClientPath(id): ClientPath,
-) -> Result<Json<Client>, ApiError> {
-    let client = api.clients.get(id);
-    client.map(Json).ok_or_else(|| unknown(id))
+) -> Result<Json<ShownClient>, ApiError> {
+    let client = api.clients.get(id).ok_or_else(|| unknown(id))?;
+    Ok(Json(shown::show(&api, client).await))
 }
 
 /// Begins the time of an HTTP or MCP session anew. A token's time is not changed.
@@ -371,7 +397,7 @@ pub(super) async fn show(
     post, path = "/v1/clients/{client}/touch", tag = "clients",
     params(("client" = ClientId, Path, description = "A client's id")),
     responses(
-        (status = 200, description = "The client.", body = Client),
+        (status = 200, description = "The client.", body = ShownClient),
         (status = 400, response = InvalidRequest),
         (status = 404, response = UnknownClient),
     ),
@@ -379,8 +405,10 @@ pub(super) async fn show(
 pub(super) async fn touch(
     State(api): State<Arc<Api>>,
     ClientPath(id): ClientPath,
-) -> Result<Json<Client>, ApiError> {
-    Ok(Json(api.clients.touch(id)?))
+    _: NoBody,
+) -> Result<Json<ShownClient>, ApiError> {
+    let client = api.clients.touch(id)?;
+    Ok(Json(shown::show(&api, client).await))
 }
 
 /// Body of `PATCH /v1/clients/{client}`.
@@ -399,7 +427,7 @@ pub(super) struct PatchBody {
     params(("client" = ClientId, Path, description = "A client's id")),
     request_body(content = PatchBody),
     responses(
-        (status = 200, description = "The client, changed.", body = Client),
+        (status = 200, description = "The client, changed.", body = ShownClient),
         (status = 400, response = InvalidRequest),
         (status = 404, response = UnknownClient),
     ),
@@ -408,8 +436,9 @@ pub(super) async fn patch(
     State(api): State<Arc<Api>>,
     ClientPath(id): ClientPath,
     Body(body): Body<PatchBody>,
-) -> Result<Json<Client>, ApiError> {
-    Ok(Json(api.clients.patch(id, body.metadata)?))
+) -> Result<Json<ShownClient>, ApiError> {
+    let client = api.clients.patch(id, body.metadata)?;
+    Ok(Json(shown::show(&api, client).await))
 }
 
 /// Removes a client. Its token is refused from then on.
@@ -417,7 +446,7 @@ pub(super) async fn patch(
     delete, path = "/v1/clients/{client}", tag = "clients",
     params(("client" = ClientId, Path, description = "A client's id")),
     responses(
-        (status = 200, description = "It is gone; as it was last.", body = Client),
+        (status = 200, description = "It is gone; as it was last.", body = ShownClient),
         (status = 400, response = InvalidRequest),
         (status = 404, response = UnknownClient),
     ),
@@ -425,81 +454,7 @@ pub(super) async fn patch(
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     ClientPath(id): ClientPath,
-) -> Result<Json<Client>, ApiError> {
-    Ok(Json(api.clients.remove(id).await?))
-}
-
-fn unknown(id: ClientId) -> ApiError {
-    let message = format!("client {id} does not exist");
-    ApiError::new(StatusCode::NOT_FOUND, "unknown_client", message)
-}
-
-impl From<InvalidField> for ApiError {
-    fn from(error: InvalidField) -> Self {
-        Self::invalid_field(error.field, error.problem)
-    }
-}
-
-impl From<RegisterError> for ApiError {
-    fn from(error: RegisterError) -> Self {
-        let message = chain(&error);
-        let conflict = |code| Self::new(StatusCode::CONFLICT, code, message.clone());
-        match error {
-            // It has a longer name here.
-            RegisterError::InvalidField(InvalidField {
-                field: "name",
-                problem,
-            }) => Self::invalid_field("display_name", problem),
-            RegisterError::InvalidField(error) => error.into(),
-            RegisterError::UnknownSession(session) => Self::unknown_session(&session.to_string()),
-            RegisterError::SessionNotOpen { life, .. } => {
-                conflict("session_not_open").with_details(json!({ "life": life }))
-            }
-            RegisterError::TokenInUse => conflict("token_in_use"),
-            RegisterError::Full { limit } => full(message, limit),
-            RegisterError::Random(_) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
-            }
-            RegisterError::Store(error) => error.into(),
-            RegisterError::State(error) => error.into(),
-        }
-    }
-}
-
-impl From<OpenError> for ApiError {
-    fn from(error: OpenError) -> Self {
-        let message = chain(&error);
-        match error {
-            OpenError::InvalidField(error) => error.into(),
-            OpenError::Disabled => Self::new(StatusCode::CONFLICT, "clients_disabled", message),
-            OpenError::WrongKind { kind, .. } => {
-                let details = json!({ "kind": kind });
-                Self::new(StatusCode::CONFLICT, "wrong_kind", message).with_details(details)
-            }
-            OpenError::Full { limit } => full(message, limit),
-        }
-    }
-}
-
-fn full(message: String, limit: usize) -> ApiError {
-    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_clients", message);
-    error.with_details(json!({ "limit": limit, "name": "clients.clients_max" }))
-}
-
-impl From<ChangeError> for ApiError {
-    fn from(error: ChangeError) -> Self {
-        match error {
-            ChangeError::Unknown(id) => unknown(id),
-            ChangeError::InvalidField(error) => error.into(),
-        }
-    }
-}
-
-impl From<RemoveError> for ApiError {
-    fn from(error: RemoveError) -> Self {
-        match error {
-            RemoveError::Unknown(id) => unknown(id),
-            RemoveError::State(error) => error.into(),
-        }
-    }
+) -> Result<Json<ShownClient>, ApiError> {
+    let client = api.clients.remove(id).await?;
+    Ok(Json(shown::show(&api, client).await))
 }

@@ -135,17 +135,52 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
         if !is_json(request.headers()) {
             return Err(not_json());
         }
-        let limit = api.context.settings.http.body_max_bytes;
-        let bytes = Bytes::from_request(request, api)
-            .await
-            .map_err(|error| body_error(&error, limit, "http.body_max_bytes"))?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            ApiError::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_json",
-                format!("body: {error}"),
-            )
-        })
+        parse(&bytes_of(request, api).await?).map(Self)
+    }
+}
+
+/// Nothing but what path and query say. Whoever sends more believes that it counts, and is told that
+/// it does not; an empty object is as good as no body.
+pub(super) struct NoBody;
+
+impl FromRequest<Arc<Api>> for NoBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+
+        let bytes = bytes_of(request, api).await?;
+        if !bytes.is_empty() {
+            let Nothing {} = parse(&bytes)?;
+        }
+        Ok(Self)
+    }
+}
+
+async fn bytes_of(request: Request, api: &Arc<Api>) -> Result<Bytes, ApiError> {
+    let limit = api.context.settings.http.body_max_bytes;
+    let bytes = Bytes::from_request(request, api).await;
+    bytes.map_err(|error| body_error(&error, limit, "http.body_max_bytes"))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = format!("body: {error}");
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message)
+    })
+}
+
+/// How many rows a page has at most: as many as were asked for, if that many are given at once.
+pub(super) fn limit(asked: Option<u32>, default: u32, most: u32) -> Result<u32, ApiError> {
+    match asked {
+        None => Ok(default),
+        Some(asked) if (1..=most).contains(&asked) => Ok(asked),
+        Some(_) => {
+            let problem = format!("must be a number from 1 to {most}");
+            Err(ApiError::invalid_field("limit", problem))
+        }
     }
 }
 

@@ -9,12 +9,13 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sessiond_queue::ids::{EventId, MessageId, SessionId};
+use sessiond_queue::limits::{LIST_DEFAULT, LIST_MAX};
 use sessiond_queue::types::{
     Attempt, CancelledBacklog, Dedup, Effect, Enqueue, Message, MessageFilter, Receipt, Redriven,
     SessionRef, State as MessageState,
 };
 
-use super::extract::{Body, MessagePath, Params, SessionPath, find_session_of};
+use super::extract::{Body, MessagePath, NoBody, Params, SessionPath, find_session_of, limit};
 #[cfg(test)]
 use super::openapi::refusals::{Full, InvalidRequest, UnknownMessage, UnknownSession, WrongState};
 use super::{Api, ApiError};
@@ -94,10 +95,9 @@ pub(super) struct ListParams {
     state: Option<MessageState>,
     /// Only messages after this id.
     after: Option<i64>,
-    /// At most so many, up to 1000; 0: 100. A page is 8 MiB at most.
-    #[serde(default)]
-    #[cfg_attr(test, param(maximum = 4294967295u32))]
-    limit: u32,
+    /// At most so many; 100 unless it is named. A page is 8 MiB at most.
+    #[cfg_attr(test, param(minimum = 1, maximum = 1000))]
+    limit: Option<u32>,
     /// Each with its history.
     #[serde(default)]
     attempts: bool,
@@ -122,7 +122,7 @@ pub(super) async fn list(
         session,
         state: params.state,
         after: params.after.map(MessageId),
-        limit: params.limit,
+        limit: limit(params.limit, LIST_DEFAULT, LIST_MAX)?,
     };
     listed(&api, filter, params.attempts).await
 }
@@ -156,7 +156,7 @@ async fn listed(
 /// Lists the messages of a session, by their ids.
 #[cfg_attr(test, utoipa::path(
     get, path = "/v1/sessions/{session}/messages", tag = "messages",
-    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c"), ("state" = inline(Option<MessageState>), Query, description = "Only messages in this state"), ("after" = Option<i64>, Query, description = "Only messages after this id"), ("limit" = Option<u32>, Query, description = "At most so many, up to 1000; 0: 100. A page is 8 MiB at most", maximum = 4294967295u32), ("attempts" = Option<bool>, Query, description = "Each with its history")),
+    params(("session" = String, Path, description = "A session: its id, or `agent:key`", min_length = 1, max_length = 1100, example = "claude-code:1f0c"), ("state" = inline(Option<MessageState>), Query, description = "Only messages in this state"), ("after" = Option<i64>, Query, description = "Only messages after this id"), ("limit" = Option<u32>, Query, description = "At most so many; 100 unless it is named. A page is 8 MiB at most", minimum = 1, maximum = 1000), ("attempts" = Option<bool>, Query, description = "Each with its history")),
     responses(
         (status = 200, description = "The messages.", body = MessageList),
         (status = 400, response = InvalidRequest),
@@ -178,7 +178,7 @@ pub(super) async fn list_of_session(
         session: Some(session.id),
         state: params.state,
         after: params.after.map(MessageId),
-        limit: params.limit,
+        limit: limit(params.limit, LIST_DEFAULT, LIST_MAX)?,
     };
     listed(&api, filter, params.attempts).await
 }
@@ -260,6 +260,7 @@ pub(super) async fn cancel(
 pub(super) async fn cancel_of_session(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
+    _: NoBody,
 ) -> Result<Json<CancelledBacklog>, ApiError> {
     let store = &api.context.store;
     let now = api.context.clock.now();
@@ -297,6 +298,7 @@ pub(super) async fn cancel_of_session(
 pub(super) async fn redrive(
     State(api): State<Arc<Api>>,
     MessagePath(id): MessagePath,
+    _: NoBody,
 ) -> Result<Json<Redriven>, ApiError> {
     let redriven = api
         .context
@@ -354,6 +356,7 @@ pub(super) struct DeadParams {
 pub(super) async fn redrive_all(
     State(api): State<Arc<Api>>,
     Params(params): Params<DeadParams>,
+    _: NoBody,
 ) -> Result<Json<RedrivenList>, ApiError> {
     let session = find_session_of(&api, params.session.as_deref()).await?;
     let redriven = api
@@ -401,6 +404,7 @@ pub(super) async fn purge(
 pub(super) async fn purge_all(
     State(api): State<Arc<Api>>,
     Params(params): Params<DeadParams>,
+    _: NoBody,
 ) -> Result<Json<PurgedMessages>, ApiError> {
     let session = find_session_of(&api, params.session.as_deref()).await?;
     let mut messages = 0;

@@ -40,6 +40,7 @@ use self::guard::Guard;
 pub use access::{Access, Table};
 pub use admin::{Fixes, Status};
 pub use caller::{Caller, Reach};
+pub use clients::ShownClient;
 pub use error::ApiError;
 pub use guard::Side;
 pub use listen::{BindError, Listeners, PeerChecked};

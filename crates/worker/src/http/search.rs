@@ -7,11 +7,11 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, Reach};
-use super::extract::{Params, find_session_for};
+use super::extract::{Params, find_session_for, limit};
 #[cfg(test)]
 use super::openapi::refusals::{InvalidRequest, UnknownSession};
 use super::{Api, ApiError};
-use crate::search::{Hit, SearchError, SearchQuery};
+use crate::search::{HITS_DEFAULT, HITS_MAX, Hit, SearchError, SearchQuery};
 
 /// Query of `GET /v1/search`.
 #[derive(Debug, Deserialize)]
@@ -32,10 +32,9 @@ pub(super) struct SearchParams {
     /// Also what was merely noted of each tool call.
     #[serde(default)]
     include_trace: bool,
-    /// At most so many, up to 200; 0: 20.
-    #[serde(default)]
-    #[cfg_attr(test, param(maximum = 200))]
-    limit: u32,
+    /// At most so many; 20 unless it is named.
+    #[cfg_attr(test, param(minimum = 1, maximum = 200))]
+    limit: Option<u32>,
 }
 
 /// Answer of `GET /v1/search`.
@@ -72,7 +71,7 @@ pub(super) async fn search(
         agent: params.agent,
         kind: params.kind,
         include_trace: params.include_trace,
-        limit: params.limit,
+        limit: limit(params.limit, HITS_DEFAULT, HITS_MAX)?,
     };
     let hits = api
         .search

@@ -9,12 +9,13 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sessiond_queue::ids::{ResultId, SessionId};
+use sessiond_queue::limits::{LIST_DEFAULT, LIST_MAX};
 use sessiond_queue::types::{
     Effect, Life, OpenSession, ResultFilter, Session, SessionFilter, StoredResult,
 };
 
 use super::caller::{Caller, Reach};
-use super::extract::{Body, Params, SessionPath};
+use super::extract::{Body, NoBody, Params, SessionPath, limit};
 #[cfg(test)]
 use super::openapi::refusals::{InvalidRequest, UnknownCheckpoint, UnknownSession};
 use super::{Api, ApiError};
@@ -178,10 +179,9 @@ pub(super) struct ListParams {
     /// Only sessions in this stage of life.
     #[cfg_attr(test, param(inline))]
     life: Option<Life>,
-    /// At most so many, up to 1000; 0: 100.
-    #[serde(default)]
-    #[cfg_attr(test, param(maximum = 4294967295u32))]
-    limit: u32,
+    /// At most so many; 100 unless it is named.
+    #[cfg_attr(test, param(minimum = 1, maximum = 1000))]
+    limit: Option<u32>,
 }
 
 /// Lists sessions, the one with the newest activity first.
@@ -206,7 +206,7 @@ pub(super) async fn list(
         agent: params.agent,
         project: shown.project,
         life: params.life,
-        limit: params.limit,
+        limit: limit(params.limit, LIST_DEFAULT, LIST_MAX)?,
     };
     let sessions = match shown.session {
         Some(own) => own_session(&api, own, &filter).await?,
@@ -274,6 +274,7 @@ pub(super) async fn show(
 pub(super) async fn restart(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
+    _: NoBody,
 ) -> Result<Json<RestartedShown>, ApiError> {
     let restarted = api.sessions.restart(session.id).await?;
     let live = api.sessions.live().await;
@@ -288,10 +289,12 @@ pub(super) async fn restart(
     post, path = "/v1/failing/restart", tag = "sessions",
     responses(
         (status = 200, description = "Whose generators may start again.", body = RestartedList),
+        (status = 400, response = InvalidRequest),
     ),
 ))]
 pub(super) async fn restart_failing(
     State(api): State<Arc<Api>>,
+    _: NoBody,
 ) -> Result<Json<RestartedList>, ApiError> {
     let restarted = api.sessions.restart_failing().await?;
     Ok(Json(RestartedList { restarted }))
@@ -383,6 +386,7 @@ pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     SessionPath(session): SessionPath,
     Params(params): Params<DeleteParams>,
+    _: NoBody,
 ) -> Result<(StatusCode, Json<CloseReport>), ApiError> {
     let depth = if params.purge {
         Depth::Purge
@@ -406,10 +410,9 @@ pub(super) struct ResultParams {
     /// The newest first.
     #[serde(default)]
     newest_first: bool,
-    /// At most so many, up to 1000; 0: 100.
-    #[serde(default)]
-    #[cfg_attr(test, param(maximum = 4294967295u32))]
-    limit: u32,
+    /// At most so many; 100 unless it is named.
+    #[cfg_attr(test, param(minimum = 1, maximum = 1000))]
+    limit: Option<u32>,
 }
 
 /// Lists a session's results.
@@ -432,7 +435,7 @@ pub(super) async fn results(
         kind: params.kind,
         after: params.after.map(ResultId),
         newest_first: params.newest_first,
-        limit: params.limit,
+        limit: limit(params.limit, LIST_DEFAULT, LIST_MAX)?,
         ..ResultFilter::default()
     };
     let results = api.context.store.results(filter).await?;

@@ -13,7 +13,7 @@ use sessiond_queue::ids::{SessionId, Timestamp};
 use uuid::Uuid;
 
 use super::caller::Caller;
-use super::extract::{Body, Params, SessionPath, path_of};
+use super::extract::{Body, NoBody, Params, SessionPath, path_of};
 #[cfg(test)]
 use super::openapi::refusals::{
     Full, GitTimeout, InvalidRequest, UnknownSession, UnknownWorktree, WorktreeRefused,
@@ -294,9 +294,13 @@ fn agreed(force: &str) -> Result<Vec<Loss>, ApiError> {
     post, path = "/v1/worktrees/prune", tag = "worktrees",
     responses(
         (status = 200, description = "What became of each.", body = SettledList),
+        (status = 400, response = InvalidRequest),
     ),
 ))]
-pub(super) async fn prune(State(api): State<Arc<Api>>) -> Result<Json<SettledList>, ApiError> {
+pub(super) async fn prune(
+    State(api): State<Arc<Api>>,
+    _: NoBody,
+) -> Result<Json<SettledList>, ApiError> {
     let worktrees = api.worktrees.prune().await?;
     Ok(Json(SettledList { worktrees }))
 }
