@@ -2,6 +2,7 @@
 //! crashes, nothing good is lost, and the doctor has the reason.
 
 mod api;
+mod bounds;
 mod depth;
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! The names of all that readers are told: what a filter may ask for, what help and documents list.
 
 /// Every type of event, by whom it is about.
-pub const TYPES: [&str; 31] = [
+pub(super) const TYPES: [&str; 31] = [
     "worker.started",
     "worker.stopping",
     "session.created",
@@ -42,7 +42,7 @@ pub const LAGGED: &str = "lagged";
 pub const STATUS: &str = "status";
 
 /// Whether events are asked for by this name: that of a type, or what stands before a dot.
-pub fn covers(name: &str, kind: &str) -> bool {
+pub(super) fn covers(name: &str, kind: &str) -> bool {
     kind.strip_prefix(name)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
