@@ -1,6 +1,7 @@
 //! The end of a session: what goes, what stays, and what is said of it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -377,6 +378,31 @@ fn neither_idleness_nor_a_restart_touches_a_worktree() {
     assert!(one.path.exists());
     assert_eq!(worker.api().session(&session).session.life, Life::Open);
     assert_eq!(list(worker.api())[0].state, State::Clean);
+}
+
+#[test]
+fn session_whose_worktree_is_being_made_is_not_idle() {
+    // A checkout that takes longer than a session may be idle.
+    const GIT: &str = "#!/bin/sh\n\
+        for word; do case $word in add) echo >>\"$0.adds\"; sleep 1;; esac; done\n\
+        exec git \"$@\"\n";
+    let home = home()
+        .with("session.idle_unload_ms", 50)
+        .with("session.generator_idle_end_ms", 50);
+    let git = dir_of(&home).join("git");
+    fs::write(&git, GIT).expect("written");
+    fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let home = home.with("worktrees.git", git.to_str().expect("text"));
+    let repo = repository(&home, "app");
+    let worker = home.start();
+    let session = open(worker.api(), "s");
+    add(worker.api(), &session, &repo);
+    let adds = fs::read_to_string(git.with_extension("adds")).expect("it was called");
+    assert_eq!(adds.lines().count(), 1, "none was ended and begun again");
+    wait_until("the session leaves memory", LIMIT, || {
+        let residence = worker.api().session(&session).residence;
+        ok_if(residence == "dormant", residence)
+    });
 }
 
 #[test]

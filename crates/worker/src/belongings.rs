@@ -23,6 +23,10 @@ pub struct SessionBelongings {
 
 #[async_trait]
 impl Belongings for SessionBelongings {
+    fn is_at_work(&self, session: SessionId) -> bool {
+        self.worktrees.is_at_work(session)
+    }
+
     async fn settle(&self, session: SessionId, _: CloseDepth) -> Result<Settled, StateError> {
         self.agent_watch.settle(session).await?;
         Ok(Settled {

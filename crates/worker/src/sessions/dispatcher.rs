@@ -188,8 +188,8 @@ impl Dispatcher {
                     // Its run or its close arms the next one.
                     return;
                 }
-                if entry.due.is_some() {
-                    // It has work, though not now.
+                if entry.due.is_some() || self.context.belongings.is_at_work(session) {
+                    // It has work, though not now, or not of its own.
                     self.arm_idle(session, idle_unload_ms);
                 } else if idle_ms >= idle_unload_ms {
                     self.begin_close(session, Depth::Unload, false, Vec::new());

@@ -124,6 +124,9 @@ impl Processes for NoProcesses {
 /// What belongs to a session besides its rows and its processes, and goes when it ends.
 #[async_trait]
 pub trait Belongings: Send + Sync + 'static {
+    /// Whether something runs for a session that must not be ended because the session is idle.
+    fn is_at_work(&self, session: SessionId) -> bool;
+
     /// Gives up what does not outlive a session, once nothing of it runs any more. What was given up
     /// is so for good: it is on disk. May be repeated.
     async fn settle(&self, session: SessionId, depth: CloseDepth) -> Result<Settled, StateError>;
@@ -144,6 +147,10 @@ pub struct NoBelongings;
 
 #[async_trait]
 impl Belongings for NoBelongings {
+    fn is_at_work(&self, _: SessionId) -> bool {
+        false
+    }
+
     async fn settle(&self, _: SessionId, _: CloseDepth) -> Result<Settled, StateError> {
         Ok(Settled::default())
     }

@@ -103,10 +103,11 @@ impl Worktrees {
     /// # Errors
     /// [`AddError`]; what git had begun is undone.
     pub async fn add(&self, session: &Session, wanted: Wanted) -> Result<Worktree, AddError> {
+        let _work = self.inner.at_work.begin(session.id);
         let made = self.try_add(session, &wanted).await;
         match made {
-            // The session has left memory just now, as an idle one does, and all that ran for it was
-            // ended. It cannot happen to the same add twice: out of memory it stays.
+            // The session was leaving memory when this began, as an idle one does, and all that ran
+            // for it was ended. It cannot happen to the same add twice.
             Err(AddError::Git(GitError::Ended { .. }))
                 if self.inner.require_open(session).await.is_ok() =>
             {

@@ -20,6 +20,7 @@
 
 mod add;
 mod advice;
+mod at_work;
 mod changes;
 mod examine;
 mod git;
@@ -55,6 +56,7 @@ pub use settle::PruneError;
 pub use status::WorktreesReport;
 pub use take_over::{TakenOver, TakenOverWorktree};
 
+use self::at_work::AtWork;
 use self::examine::examine;
 use self::git::{Call, Git};
 use self::locks::Locks;
@@ -103,6 +105,7 @@ struct Inner {
     git: Git,
     root: Root,
     locks: Locks,
+    at_work: AtWork,
     events: Events,
     clock: Clock,
     generation: i64,
@@ -126,6 +129,7 @@ impl Worktrees {
             processes: parts.processes,
             root: Root::new(root),
             locks: Locks::default(),
+            at_work: AtWork::default(),
             events: parts.events,
             clock: Clock,
             generation: parts.generation,
@@ -157,6 +161,11 @@ impl Worktrees {
         // Without the lock: it changes nothing, and must not wait for a long checkout.
         let shown = futures::stream::iter(shown).buffered(SIDE_BY_SIDE);
         Ok(shown.collect().await)
+    }
+
+    /// Whether worktrees are being made or removed for a session.
+    pub fn is_at_work(&self, session: SessionId) -> bool {
+        self.inner.at_work.is_for(session)
     }
 
     /// One of them, as it is remembered.

@@ -91,7 +91,8 @@ impl Worktrees {
             let found = found.filter(|row| session.is_none_or(|session| session == row.session));
             found.ok_or(RemoveError::Unknown(id))
         };
-        let git_dir = find().await?.git_dir;
+        let row = find().await?;
+        let (_work, git_dir) = (inner.at_work.begin(row.session), row.git_dir);
         let deadline = inner.git_deadline();
         let _lock = inner.locks.take(&git_dir, deadline).await?;
         // Whoever had the lock may have removed or changed it.
