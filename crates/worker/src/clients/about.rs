@@ -35,7 +35,8 @@ pub struct InvalidField {
 }
 
 impl About {
-    /// Finds the first field that is over its limit, or would rule the terminal it is shown in. The metadata is checked once it is merged.
+    /// Finds the first field that is over its limit, or would rule the terminal it is shown in. The
+    /// metadata is checked once it is merged.
     pub(super) fn check(&self) -> Result<(), InvalidField> {
         let texts = [
             ("version", self.version.as_deref(), WORD_MAX_BYTES),

@@ -25,9 +25,9 @@
 //! How much is pending and whether anything is in work is no event but a state ([`board`](Feed)):
 //! readers are told the present one, at most so often, and nothing of it is kept.
 //!
-//! Modules in reading order: `event` (all that is told), `types` (its names), `place`, `log` (on disk), `keeper` (brings
-//! it there), `names` and `shown` (what readers are given), `filter`, `reader`, `board`, `feed` (all
-//! of it together).
+//! Modules in reading order: `event` (all that is told), `types` (its names), `place`, `log` (on
+//! disk), `keeper` (brings it there), `names` and `shown` (what readers are given), `filter`,
+//! `reader`, `board`, `feed` (all of it together).
 
 mod board;
 mod event;
