@@ -112,7 +112,7 @@ enum Command {
     Search(results::SearchArgs),
     /// Show what the next session of a project is told at its start.
     Context {
-        /// The project's root, or a directory in it.
+        /// The project: its root, or any directory in it when it is a git repository.
         #[arg(long, default_value = ".")]
         project: String,
     },

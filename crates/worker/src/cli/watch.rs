@@ -46,7 +46,8 @@ pub(super) struct WatchArgs {
     /// that kind. `--help` lists them.
     #[arg(long = "type", value_name = "TYPES", value_parser = types)]
     types: Option<String>,
-    /// Only what happens in sessions of this project: its root, or a directory in it.
+    /// Only what happens in sessions of this project: its root, or any directory in it when
+    /// it is a git repository.
     #[arg(long, value_name = "DIR")]
     project: Option<String>,
     /// Begin after the event of this id, if it is still kept.
