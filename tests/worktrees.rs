@@ -16,11 +16,6 @@ use sessiond::worktrees::{Loss, SettledWorktree, ShownWorktree};
 use crate::support::http::encode;
 use crate::support::{Api, Home, LIMIT, Response, launch};
 
-/// A home whose many gits need not wait for their second.
-fn home() -> Home {
-    Home::new().with("supervisor.spawns_per_s_max", 1000)
-}
-
 /// Where a test's repositories are.
 fn dir_of(home: &Home) -> PathBuf {
     let root = home.layout().root();

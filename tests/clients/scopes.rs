@@ -174,7 +174,7 @@ fn listings_show_a_client_what_is_its_own() {
 
 #[test]
 fn client_adds_worktrees_of_repositories_in_its_project_only() {
-    let stage = Stage::start(Home::new().with("supervisor.spawns_per_s_max", 1000));
+    let stage = Stage::start(Home::new());
     let dir = stage.home.layout().root().parent().expect("a directory");
     let [own, foreign] = ["own-repo", "foreign-repo"].map(|name| {
         let repo = dir.join(name);

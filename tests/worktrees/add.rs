@@ -8,14 +8,14 @@ use std::thread;
 use nix::unistd::geteuid;
 use serde_json::json;
 
-use super::{add, added, commit, git, has_branch, home, known, list, open, repository, try_add};
+use super::{add, added, commit, git, has_branch, known, list, open, repository, try_add};
 use super::{dir_of, target};
 use crate::events::stream::Stream;
-use crate::support::leave_out;
+use crate::support::{Home, leave_out};
 
 #[test]
 fn worktree_is_made_outside_of_the_repository_on_a_branch_of_its_own() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "my app");
     let hook = repo.join(".git/hooks/post-checkout");
     fs::write(
@@ -66,7 +66,7 @@ fn worktree_is_made_outside_of_the_repository_on_a_branch_of_its_own() {
 
 #[test]
 fn one_repository_has_one_place_however_it_is_named() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let dir = dir_of(&home);
     fs::create_dir(repo.join("deep")).expect("a directory");
@@ -99,7 +99,7 @@ fn one_repository_has_one_place_however_it_is_named() {
 
 #[test]
 fn bare_shallow_and_detached_repositories_have_worktrees_too() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     commit(&home, &repo, "b");
     let dir = dir_of(&home);
@@ -126,7 +126,7 @@ fn bare_shallow_and_detached_repositories_have_worktrees_too() {
 
 #[test]
 fn twenty_adds_at_once_make_twenty_worktrees() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let sessions: Vec<_> = (0..4)
@@ -158,7 +158,7 @@ fn twenty_adds_at_once_make_twenty_worktrees() {
 
 #[test]
 fn hostile_names_become_ordinary_ones() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let api = worker.api();
@@ -205,7 +205,7 @@ fn hostile_names_become_ordinary_ones() {
 
 #[test]
 fn what_cannot_be_made_is_refused_with_the_reason_and_leaves_nothing() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let dir = dir_of(&home);
     fs::create_dir(dir.join("plain")).expect("a directory");
@@ -269,7 +269,7 @@ fn what_cannot_be_made_is_refused_with_the_reason_and_leaves_nothing() {
 
 #[test]
 fn worktrees_inside_of_their_own_repository_are_refused() {
-    let mut home = home();
+    let mut home = Home::new();
     let repo = repository(&home, "app");
     home.set("worktrees.root", repo.join("inside").display());
     let worker = home.start();

@@ -9,7 +9,7 @@ use serde_json::json;
 use sessiond::worktrees::{Loss, Outcome, State, TakenOver};
 use sessiond_queue::types::Life;
 
-use super::{add, codes, dir_of, has_branch, home, known, list, open, repository, strange_git};
+use super::{add, codes, dir_of, has_branch, known, list, open, repository, strange_git};
 use super::{target, try_add};
 use crate::support::http::Request;
 use crate::support::wait::ok_if;
@@ -56,7 +56,7 @@ fn directories(home: &Home) -> Vec<PathBuf> {
 
 #[test]
 fn worktrees_of_sessions_that_the_queue_has_lost_stay() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let session = open(worker.api(), "s");
@@ -83,7 +83,7 @@ fn worktrees_of_sessions_that_the_queue_has_lost_stay() {
 
 #[test]
 fn worktree_that_was_kept_before_is_no_news_of_a_start() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let session = open(worker.api(), "s");
@@ -105,7 +105,7 @@ fn worktree_that_was_kept_before_is_no_news_of_a_start() {
 #[test]
 fn add_that_is_cut_off_leaves_nothing_after_the_next_start() {
     for step in ["worktree_intended", "worktree_made"] {
-        let mut home = home().with("rehearsal.kill_at", step);
+        let mut home = Home::new().with("rehearsal.kill_at", step);
         let repo = repository(&home, "app");
         let mut worker = home.start();
         let session = open(worker.api(), "s");
@@ -129,7 +129,7 @@ fn add_that_is_cut_off_leaves_nothing_after_the_next_start() {
 
 #[test]
 fn add_that_is_cut_off_and_used_nevertheless_is_finished() {
-    let mut home = home().with("rehearsal.kill_at", "worktree_made");
+    let mut home = Home::new().with("rehearsal.kill_at", "worktree_made");
     let repo = repository(&home, "app");
     let mut worker = home.start();
     let session = open(worker.api(), "s");
@@ -150,7 +150,7 @@ fn add_that_is_cut_off_and_used_nevertheless_is_finished() {
 
 #[test]
 fn git_that_is_cut_off_within_an_add_leaves_nothing_after_the_next_start() {
-    let mut home = home();
+    let mut home = Home::new();
     // Worse than any git: it has made all of it, and is not heard of any more.
     let script = "case \"$*\" in *'worktree add'*) git \"$@\"; touch made; exec sleep 600;; esac";
     let git = strange_git(&home, script);
@@ -185,7 +185,7 @@ fn git_that_is_cut_off_within_an_add_leaves_nothing_after_the_next_start() {
 #[test]
 fn removal_that_is_cut_off_is_finished_at_the_next_start() {
     for step in ["worktree_leaving", "worktree_gone", "settled"] {
-        let mut home = home().with("rehearsal.kill_at", step);
+        let mut home = Home::new().with("rehearsal.kill_at", step);
         let repo = repository(&home, "app");
         let mut worker = home.start();
         let session = open(worker.api(), "s");
@@ -207,7 +207,7 @@ fn removal_that_is_cut_off_is_finished_at_the_next_start() {
 
 #[test]
 fn close_does_not_wait_for_a_git_that_hangs() {
-    let mut home = home().with("worktrees.settle_timeout_ms", 300);
+    let mut home = Home::new().with("worktrees.settle_timeout_ms", 300);
     let script = "case \"$*\" in *status*) exec sleep 600;; esac";
     let git = strange_git(&home, script);
     home.set("worktrees.git", git);
@@ -229,7 +229,7 @@ fn close_does_not_wait_for_a_git_that_hangs() {
 
 #[test]
 fn without_git_everything_is_kept_and_the_doctor_says_so() {
-    let mut home = home();
+    let mut home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let session = open(worker.api(), "s");

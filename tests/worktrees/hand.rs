@@ -4,11 +4,12 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{add, commit, git, has_branch, home, list, open, repository, target};
+use super::{add, commit, git, has_branch, list, open, repository, target};
+use crate::support::Home;
 
 #[test]
 fn losses_are_told_and_each_has_to_be_agreed_to() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let api = worker.api();
@@ -50,7 +51,7 @@ fn losses_are_told_and_each_has_to_be_agreed_to() {
 
 #[test]
 fn command_line_adds_lists_removes_and_prunes() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let session = open(worker.api(), "s");
@@ -83,7 +84,7 @@ fn command_line_adds_lists_removes_and_prunes() {
 
 #[test]
 fn one_that_its_user_has_removed_is_forgotten_with_its_branch_and_that_is_said() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let session = open(worker.api(), "s");
@@ -101,7 +102,7 @@ fn one_that_its_user_has_removed_is_forgotten_with_its_branch_and_that_is_said()
 
 #[test]
 fn path_and_branch_name_a_worktree_and_a_lock_is_no_loss() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let other = repository(&home, "other");
     let worker = home.start();
@@ -133,4 +134,24 @@ fn path_and_branch_name_a_worktree_and_a_lock_is_no_loss() {
         unknown.stderr.contains("sessiond worktree list"),
         "{unknown:?}"
     );
+}
+
+#[test]
+fn one_that_was_moved_is_only_forgotten_and_that_is_said() {
+    let home = Home::new();
+    let repo = repository(&home, "app");
+    let worker = home.start();
+    let session = open(worker.api(), "s");
+    let one = add(worker.api(), &session, &repo);
+    let path = one.path.to_str().expect("text");
+    git(&home, &repo, &["worktree", "move", path, "../elsewhere"]);
+    let forgot = home.cli(&["worktree", "remove", path, "--force", "moved"]);
+    let text = format!(
+        "forgot {path}, which was moved; it stays, with its branch {}\n",
+        one.branch
+    );
+    assert_eq!(forgot.text(), text);
+    assert!(list(worker.api()).is_empty());
+    let elsewhere = repo.with_file_name("elsewhere");
+    assert!(elsewhere.join("a").exists() && has_branch(&home, &repo, &one.branch));
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{commit, dir_of, git, home, list, repository};
+use super::{commit, dir_of, git, list, repository};
 use crate::support::home::SESSIOND;
 use crate::support::{Home, LIMIT, Ran, launch, payload};
 
@@ -30,7 +30,7 @@ fn remove(path: &Path) -> Value {
 
 #[test]
 fn hook_starts_the_worker_and_answers_with_the_path_alone() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let made = hook(&home, &create(&repo));
     let text = made.text();
@@ -73,7 +73,7 @@ fn hook_starts_the_worker_and_answers_with_the_path_alone() {
 
 #[test]
 fn hook_that_cannot_answer_fails_with_words_and_prints_no_path() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let plain = dir_of(&home).join("plain");
     fs::create_dir(&plain).expect("a directory");
@@ -107,7 +107,7 @@ fn hook_tells_by_its_exit_code_that_no_worker_can_be_started_and_once_why() {
         assert!(failed.stdout.is_empty(), "{failed:?}");
         assert_eq!(failed.stderr.matches(words).count(), 1, "{failed:?}");
     };
-    let home = home();
+    let home = Home::new();
     let root = home.layout().root();
     fs::create_dir_all(root).expect("a home");
     fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("its mode");

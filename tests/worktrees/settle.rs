@@ -8,7 +8,7 @@ use serde_json::Value;
 use sessiond::worktrees::{Loss, Outcome, State};
 use sessiond_queue::types::Life;
 
-use super::{Added, add, codes, commit, dir_of, git, has_branch, home, known, list, open};
+use super::{Added, add, codes, commit, dir_of, git, has_branch, known, list, open};
 use super::{repository, try_git};
 use crate::support::home::SESSIOND;
 use crate::support::wait::ok_if;
@@ -182,7 +182,7 @@ fn only_that_is_removed_with_which_nothing_is_lost() {
             fs::remove_file(one.path.join(".git")).expect("removed");
         }),
     ];
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let api = worker.api();
@@ -224,7 +224,7 @@ fn write(one: &Added, file: &str) {
 
 #[test]
 fn submodules_are_looked_into() {
-    let home = home();
+    let home = Home::new();
     let (library, repo) = (repository(&home, "library"), repository(&home, "app"));
     let url = library.to_str().expect("text");
     git(&home, &repo, &["submodule", "--quiet", "add", url, "sub"]);
@@ -260,7 +260,7 @@ fn submodules_are_looked_into() {
 
 #[test]
 fn kept_worktree_outlives_its_session_and_is_its_own_again_when_that_is_reopened() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let api = worker.api();
@@ -310,7 +310,7 @@ fn kept_worktree_outlives_its_session_and_is_its_own_again_when_that_is_reopened
 
 #[test]
 fn commands_that_are_told_do_what_they_say() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "my app");
     let worker = home.start();
     let api = worker.api();
@@ -341,7 +341,19 @@ fn commands_that_are_told_do_what_they_say() {
     let merged = kept("merged");
     run(&merged.how_to_merge.expect("a command"));
     assert!(repo.join("merged-committed").exists() && repo.join("merged-untracked").exists());
-    home.cli(&["worktree", "prune"]).text();
+    assert!(list(api).is_empty(), "and it is gone");
+    // A commit on a detached HEAD is on no branch, ours neither.
+    let detached = {
+        let session = open(api, "detached");
+        let one = add(api, &session, &repo);
+        git(&home, &one.path, &["checkout", "-q", "--detach"]);
+        commit(&home, &one.path, "detached-committed");
+        fs::write(one.path.join("detached-untracked"), "new").expect("written");
+        api.close(&session, "").worktrees.remove(0)
+    };
+    run(&detached.how_to_merge.expect("a command"));
+    assert!(repo.join("detached-committed").exists() && repo.join("detached-untracked").exists());
+    assert!(list(api).is_empty(), "and it is gone");
     let discarded = kept("discarded");
     run(&discarded.how_to_discard.expect("a command"));
     assert!(list(api).is_empty());
@@ -352,7 +364,7 @@ fn commands_that_are_told_do_what_they_say() {
 
 #[test]
 fn neither_idleness_nor_a_restart_touches_a_worktree() {
-    let home = home()
+    let home = Home::new()
         .with("session.idle_unload_ms", 50)
         .with("session.generator_idle_end_ms", 50);
     let repo = repository(&home, "app");
@@ -386,7 +398,7 @@ fn session_whose_worktree_is_being_made_is_not_idle() {
     const GIT: &str = "#!/bin/sh\n\
         for word; do case $word in add) echo >>\"$0.adds\"; sleep 1;; esac; done\n\
         exec git \"$@\"\n";
-    let home = home()
+    let home = Home::new()
         .with("session.idle_unload_ms", 50)
         .with("session.generator_idle_end_ms", 50);
     let git = dir_of(&home).join("git");
@@ -407,7 +419,7 @@ fn session_whose_worktree_is_being_made_is_not_idle() {
 
 #[test]
 fn worktree_of_a_repository_that_is_gone_is_kept_and_forgotten_with_its_directory() {
-    let home = home();
+    let home = Home::new();
     let repo = repository(&home, "app");
     let worker = home.start();
     let api = worker.api();

@@ -24,8 +24,9 @@ pub struct Command {
     pub line_max_bytes: usize,
     /// What it may use.
     pub limits: ProcessLimits,
-    /// Whether it is a short errand of the caller's own, whose life is no news: the observer is not
-    /// told of it. In all else it is like the others.
+    /// Whether it is a short errand of the caller's own, who bounds how many there are at once: the
+    /// observer is not told of it, and it does not count as a spawn of its second. In all else it is
+    /// like the others.
     pub is_errand: bool,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A project is the nearest directory with a `.git`, or the working directory itself. A linked
 //! worktree belongs to the project of its repository, so that what was learned in the one is told in
-//! the other; where the repository is bare, that is the bare repository. Paths are taken as the agent
-//! names them: symbolic links are not resolved.
+//! the other; where the repository is bare, that is the bare repository. A project is named by its real
+//! path, however the agent came there.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -64,6 +64,9 @@ fn find(cwd: &Path) -> String {
     };
     let repository = root.and_then(repository_of_worktree);
     let project = repository.as_deref().or(root).unwrap_or(cwd);
+    // What does not exist is named as it was.
+    let real = fs::canonicalize(project);
+    let project = real.as_deref().unwrap_or(project);
     project.to_string_lossy().into_owned()
 }
 

@@ -28,6 +28,7 @@ mod worktree_hook;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
@@ -231,7 +232,7 @@ impl Global {
 /// A project as the worker names it: its root, when `path` lies in one.
 fn project(path: &str) -> Result<String, CliError> {
     // The worker has another working directory; a project is named by its whole path.
-    let path = std::path::absolute(path).map_err(anyhow::Error::new)?;
+    let path = std::path::absolute(path).context("find the current directory")?;
     let path = std::fs::canonicalize(&path).unwrap_or(path);
     Ok(Projects::default().of(&path.to_string_lossy()))
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -63,7 +64,7 @@ pub(super) async fn worktree(global: &Global, command: WorktreeCommand) -> Resul
             name,
         } => {
             // The worker has another working directory.
-            let repo = std::path::absolute(repo).map_err(anyhow::Error::new)?;
+            let repo = std::path::absolute(repo).context("find the current directory")?;
             let body = json!({ "repo": repo, "base": base, "name": name });
             add(global, &session, &body).await
         }
@@ -175,8 +176,10 @@ async fn find(client: &Client, name: &str) -> Result<Uuid, CliError> {
     if let Ok(id) = name.parse() {
         return Ok(id);
     }
-    let path = std::path::absolute(name).map_err(anyhow::Error::new)?;
-    if let Some(id) = find_at(client, &path).await? {
+    // Without a current directory a relative path is nowhere; a branch is there all the same.
+    if let Ok(path) = std::path::absolute(name)
+        && let Some(id) = find_at(client, &path).await?
+    {
         return Ok(id);
     }
     let all = shown(client, &[]).await?;
@@ -208,7 +211,12 @@ async fn remove(global: &Global, name: &str, force: Option<String>) -> Result<()
     if global.json {
         return print_json(&serde_json::to_value(&removed).map_err(anyhow::Error::new)?);
     }
-    println!("removed {}", clean(&removed.path.to_string_lossy()));
+    let (path, branch) = (removed.path.display(), &removed.branch);
+    let done = match removed.was_moved {
+        true => format!("forgot {path}, which was moved; it stays, with its branch {branch}"),
+        false => format!("removed {path}"),
+    };
+    println!("{}", clean(&done));
     for lost in &removed.lost {
         println!("lost: {}", clean(&lost.message));
     }
@@ -265,6 +273,7 @@ pub(super) fn print_kept(settled: &[SettledWorktree]) {
 fn print_ways(path: &Path, reasons: &[Reason], merge: Option<&str>, discard: Option<&str>) {
     let path = path.to_string_lossy();
     let path = clean(&path);
+    let is_moved = reasons.iter().any(|reason| reason.code == Loss::Moved);
     let reasons: Vec<&str> = reasons
         .iter()
         .map(|reason| reason.message.as_str())
@@ -273,7 +282,8 @@ fn print_ways(path: &Path, reasons: &[Reason], merge: Option<&str>, discard: Opt
         true => println!("kept worktree {path}: nothing would be lost any more"),
         false => println!("kept worktree {path}: {}", clean(&reasons.join("; "))),
     }
-    for (name, command) in [("merge", merge), ("discard", discard)] {
+    let discarding = if is_moved { "forget" } else { "discard" };
+    for (name, command) in [("merge", merge), (discarding, discard)] {
         if let Some(command) = command {
             println!("  to {name} it: {}", clean(command));
         }

@@ -392,20 +392,21 @@ fn spool(report: &Report) -> Vec<Finding> {
         ));
     }
     if spool.rejected_count > 0 {
-        let reason = spool
-            .rejected
-            .first()
-            .map_or("", |rejected| rejected.reason.as_str());
+        // Of the newest; all of them are listed in the report.
+        let mut reasons: Vec<&str> = spool.rejected.iter().map(|it| it.reason.as_str()).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
         findings.push(finding(
             Level::Degraded,
             "rejected",
             format!(
-                "{} could not be accepted, set aside, the last one for: {reason}",
-                counted(spool.rejected_count, "event")
+                "{} could not be accepted, set aside for: {}",
+                counted(spool.rejected_count, "event"),
+                reasons.join(", ")
             ),
-            match reason {
+            match reasons[..] {
                 // The hook's own deadline, or nothing was written.
-                "payload_empty" => {
+                ["payload_empty"] => {
                     "let the hook have its input sooner, or set SESSIOND_HOOK_DEADLINE_MS higher: none had \
                      come when its time was over; then remove them under rejected/ in the home"
                 }

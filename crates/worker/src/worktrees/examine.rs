@@ -28,6 +28,8 @@ pub(super) struct Examined {
     pub(super) is_listed: bool,
     /// Why it must be kept; empty: nothing would be lost.
     pub(super) reasons: Vec<Reason>,
+    /// Whether it has something else checked out than its branch.
+    pub(super) is_head_elsewhere: bool,
     /// Commits that only it has.
     pub(super) ahead: u64,
     /// Where its branch is, if there is one.
@@ -41,6 +43,14 @@ pub(super) struct Examined {
 }
 
 impl Examined {
+    /// Nothing but reasons: it was not looked at.
+    pub(super) fn because(reasons: Vec<Reason>) -> Self {
+        Self {
+            reasons,
+            ..Self::default()
+        }
+    }
+
     /// Where the branch is that goes with it.
     pub(super) fn own_branch(&self) -> Option<&str> {
         self.tip.as_deref().filter(|_| !self.branch_is_elsewhere)
@@ -115,6 +125,7 @@ async fn look(
     let own = listing::at(&listed, &worktree.path);
     let elsewhere = listing::elsewhere(&listed, &worktree.branch, &worktree.path);
     found.is_listed = own.is_some();
+    found.is_head_elsewhere = own.is_some_and(|own| own.branch.as_ref() != Some(&worktree.branch));
     found.branch_is_elsewhere = elsewhere.is_some();
     found.locked = own.and_then(|own| own.locked.clone());
     found.tip = match own {

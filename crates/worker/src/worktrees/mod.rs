@@ -184,7 +184,7 @@ impl Inner {
         let shown = ShownWorktree {
             state: found.state(worktree.stage),
             ahead: found.ahead,
-            how_to_merge: keeps.then(|| advice::how_to_merge(&worktree, &found.reasons)),
+            how_to_merge: keeps.then(|| advice::how_to_merge(&worktree, &found)),
             how_to_discard: keeps.then(|| advice::how_to_discard(&worktree, &found.reasons)),
             worktree: worktree.clone(),
         };

@@ -96,7 +96,10 @@ fn problem(found: &fs::Metadata) -> Option<&'static str> {
     } else if found.uid() != geteuid().as_raw() {
         Some("belongs to another user")
     } else if found.mode() & 0o022 != 0 {
-        Some("may be written to by others; mend it with: chmod go-w")
+        Some(
+            "may be written to by others: set worktrees.root to a directory of your own, or take the \
+             right from them (chmod go-w)",
+        )
     } else {
         None
     }

@@ -27,6 +27,8 @@ pub struct Removed {
     pub path: std::path::PathBuf,
     /// Its branch.
     pub branch: String,
+    /// Whether it had been moved elsewhere: there it stays, with its branch, and is only forgotten.
+    pub was_moved: bool,
     /// What was lost with it, as it was agreed to.
     pub lost: Vec<Reason>,
 }
@@ -126,11 +128,13 @@ impl Worktrees {
                 command,
             });
         }
+        let was_moved = reasons.iter().any(|reason| reason.code == Loss::Moved);
         let lost = reasons.into_iter();
         Ok(Removed {
             id,
             path: worktree.path,
             branch: worktree.branch,
+            was_moved,
             lost: lost.filter(|reason| reason.code.is_lost()).collect(),
         })
     }

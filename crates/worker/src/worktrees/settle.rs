@@ -7,7 +7,7 @@ use sessiond_queue::ids::SessionId;
 use sessiond_queue::types::Life;
 use tokio::time::Instant;
 
-use super::examine::examine;
+use super::examine::{Examined, examine};
 use super::record::{Loss, Outcome, Reason, SettledWorktree, Stage, Worktree};
 use super::{Inner, SIDE_BY_SIDE, Worktrees, advice, take_over};
 use crate::events::Event;
@@ -88,11 +88,11 @@ impl Inner {
         let _lock = match self.locks.take(&worktree.git_dir, deadline).await {
             Ok(lock) => lock,
             Err(busy) => {
-                let reasons = vec![Reason::unknown(busy.to_string())];
+                let found = Examined::because(vec![Reason::unknown(busy.to_string())]);
                 // Whoever makes it has the lock, and settles it when he sees the session's end.
                 return match worktree.stage {
-                    Stage::Intended => Ok(Some(kept(&worktree, reasons))),
-                    _ => self.keep(worktree, reasons).await.map(Some),
+                    Stage::Intended => Ok(Some(kept(&worktree, found))),
+                    _ => self.keep(worktree, found).await.map(Some),
                 };
             }
         };
@@ -111,12 +111,15 @@ impl Inner {
         if worktree.stage == Stage::Intended {
             return match take_over::undo(self, &worktree).await {
                 Ok(()) => Ok(removed(&worktree)),
-                Err(why) => self.keep(worktree, vec![Reason::unknown(why)]).await,
+                Err(why) => {
+                    let found = Examined::because(vec![Reason::unknown(why)]);
+                    self.keep(worktree, found).await
+                }
             };
         }
         let found = examine(self, &worktree, deadline).await;
         if !found.reasons.is_empty() {
-            return self.keep(worktree, found.reasons).await;
+            return self.keep(worktree, found).await;
         }
         match self.remove(&worktree, &found, deadline).await? {
             Ok(()) => Ok(SettledWorktree {
@@ -124,21 +127,25 @@ impl Inner {
                 is_branch_deleted: found.own_branch().is_some(),
                 ..removed(&worktree)
             }),
-            Err(reason) => self.keep(worktree, vec![reason]).await,
+            Err(reason) => {
+                let reasons = vec![reason];
+                self.keep(worktree, Examined { reasons, ..found }).await
+            }
         }
     }
 
     async fn keep(
         &self,
         worktree: Worktree,
-        reasons: Vec<Reason>,
+        found: Examined,
     ) -> Result<SettledWorktree, StateError> {
-        let is_news = worktree.stage != Stage::Kept || worktree.reasons != reasons;
+        let reasons = &found.reasons;
+        let is_news = worktree.stage != Stage::Kept || worktree.reasons != *reasons;
         // One that was leaving stays so, that its removal can go on where it was.
         let was_leaving = worktree.stage == Stage::Leaving;
         if is_news && !(was_leaving && reasons.iter().all(|reason| reason.code == Loss::Unknown)) {
             let now = self.clock.now();
-            self.rows.keep(worktree.id, &reasons, now).await?;
+            self.rows.keep(worktree.id, reasons, now).await?;
         }
         if is_news {
             tracing::info!(
@@ -155,7 +162,7 @@ impl Inner {
                 },
             );
         }
-        Ok(kept(&worktree, reasons))
+        Ok(kept(&worktree, found))
     }
 }
 
@@ -173,12 +180,12 @@ fn removed(worktree: &Worktree) -> SettledWorktree {
     }
 }
 
-fn kept(worktree: &Worktree, reasons: Vec<Reason>) -> SettledWorktree {
+fn kept(worktree: &Worktree, found: Examined) -> SettledWorktree {
     SettledWorktree {
         outcome: Outcome::Kept,
-        how_to_merge: Some(advice::how_to_merge(worktree, &reasons)),
-        how_to_discard: Some(advice::how_to_discard(worktree, &reasons)),
-        reasons,
+        how_to_merge: Some(advice::how_to_merge(worktree, &found)),
+        how_to_discard: Some(advice::how_to_discard(worktree, &found.reasons)),
+        reasons: found.reasons,
         ..removed(worktree)
     }
 }

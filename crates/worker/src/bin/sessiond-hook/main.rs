@@ -95,8 +95,12 @@ fn run(deadline: Deadline) {
 fn layout() -> Option<Layout> {
     let layout = Layout::from_env(|name| env::var_os(name));
     if layout.is_none() {
-        let words = "the event is lost: set SESSIOND_HOME or HOME to an absolute path";
-        writeln!(io::stderr(), "sessiond-hook: {words}").ok();
+        let set = env::var_os("SESSIOND_HOME").unwrap_or_default();
+        let words = match set.is_empty() {
+            true => "set SESSIOND_HOME or HOME to an absolute path".to_owned(),
+            false => format!("SESSIOND_HOME={} must be an absolute path", set.display()),
+        };
+        writeln!(io::stderr(), "sessiond-hook: the event is lost: {words}").ok();
     }
     layout
 }
