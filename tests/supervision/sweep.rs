@@ -114,6 +114,13 @@ fn tree_that_its_own_shim_is_ending_is_waited_for() {
     let leader = bench.run(async {
         let mut child = bench.spawn(TREE).await;
         assert_eq!(line(&mut child).await, "up");
+        wait_until("its processes are recorded", LIMIT, || {
+            let records = bench.records();
+            ok_if(
+                records.iter().all(|record| record.identity.is_some()),
+                records,
+            )
+        });
         let pid = child.control.pid();
         std::mem::forget(child);
         Process { pid }

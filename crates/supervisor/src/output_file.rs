@@ -47,8 +47,17 @@ struct Writer {
     dir: PathBuf,
     name: &'static str,
     max_bytes: u64,
-    /// The file and its size.
-    open: Option<(File, u64)>,
+    open: Option<Open>,
+}
+
+/// The file that is written.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    size: u64,
+    /// Whether its last line has no end yet. What is left of it stays with it, room or not: it is
+    /// short, since whoever hands bytes over ends long lines.
+    is_within_line: bool,
 }
 
 impl OutputFile {
@@ -152,28 +161,34 @@ impl Writer {
     }
 
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (mut file, size) = match self.open.take() {
+        let mut open = match self.open.take() {
             Some(open) => open,
             None => open(&self.dir, &self.path())?,
         };
-        let room = self.max_bytes.saturating_sub(size);
-        let fit = whole_lines(bytes, usize::try_from(room).unwrap_or(usize::MAX));
-        if fit == 0 && size > 0 {
+        let first_line = bytes.iter().position(|byte| *byte == b'\n');
+        let first_line = first_line.map_or(bytes.len(), |index| index + 1);
+        let room = self.max_bytes.saturating_sub(open.size);
+        let mut fit = whole_lines(bytes, usize::try_from(room).unwrap_or(usize::MAX));
+        if open.is_within_line {
+            fit = fit.max(first_line);
+        }
+        if fit == 0 && open.size > 0 {
             let earlier = self.dir.join(format!("{}.1", self.name));
             fs::rename(self.path(), earlier)?;
             return Ok(0);
         }
         // A line that has no room in an empty file is written all the same.
-        let first_line = bytes.iter().position(|byte| *byte == b'\n');
         let fit = match fit {
-            0 => first_line.map_or(bytes.len(), |index| index + 1),
+            0 => first_line,
             fit => fit,
         };
-        let written = file.write(&bytes[..fit])?;
+        let written = open.file.write(&bytes[..fit])?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        self.open = Some((file, size + written as u64));
+        open.size += written as u64;
+        open.is_within_line = bytes[written - 1] != b'\n';
+        self.open = Some(open);
         Ok(written)
     }
 
@@ -191,7 +206,7 @@ fn whole_lines(bytes: &[u8], room: usize) -> usize {
     last_newline.map_or(0, |index| index + 1)
 }
 
-fn open(dir: &Path, path: &Path) -> io::Result<(File, u64)> {
+fn open(dir: &Path, path: &Path) -> io::Result<Open> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     // O_NONBLOCK: a named pipe in the file's place must not hold the thread.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
@@ -202,5 +217,31 @@ fn open(dir: &Path, path: &Path) -> io::Result<(File, u64)> {
         .custom_flags(flags.cast_signed())
         .open(path)?;
     let size = file.metadata()?.len();
-    Ok((file, size))
+    Ok(Open {
+        file,
+        size,
+        is_within_line: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_that_comes_in_parts_stays_in_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer {
+            dir: dir.path().to_owned(),
+            name: "out.log",
+            max_bytes: 4,
+            open: None,
+        };
+        for part in ["one", "\ntwo", " and", "\n", "three\n"] {
+            assert_eq!(writer.write(part.as_bytes()), 0, "{part:?}");
+        }
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read("out.log.1"), "two and\n");
+        assert_eq!(read("out.log"), "three\n");
+    }
 }
