@@ -4,6 +4,7 @@
 //! That the document is that of the code is the business of the unit tests of `http::openapi`.
 
 use std::env;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -105,6 +106,11 @@ fn random_requests_are_answered_as_the_document_says() {
             "off",
             "--no-color",
         ]);
+    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/openapi");
+    command
+        .env("PYTHONPATH", hooks)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("SCHEMATHESIS_HOOKS", "hooks");
     for path in LEFT_OUT {
         command.args(["--exclude-path", path]);
     }

@@ -18,15 +18,16 @@ const LATER: &str = "spawn-records";
 pub(super) struct Threads(BTreeMap<String, usize>);
 
 impl Threads {
-    /// Of a worker that has nothing to do: the fewest that were seen within the time.
+    /// Of a worker that has nothing to do: those that are left once none has gone for that time.
     pub(super) fn at_rest(world: &World, worker: Process) -> Self {
-        let until = Instant::now() + AT_REST_AFTER;
         let mut fewest = Self::of(worker);
-        while Instant::now() < until {
+        let mut since = Instant::now();
+        while since.elapsed() < AT_REST_AFTER {
             world.pause(LOOK_EVERY);
             let found = Self::of(worker);
             if found.count() < fewest.count() {
                 fewest = found;
+                since = Instant::now();
             }
         }
         fewest
